@@ -1,0 +1,1 @@
+"""Reading, checking and splitting labelled structures, and the embedded reference sets."""

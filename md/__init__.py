@@ -1,0 +1,1 @@
+"""What a trained potential is for: relaxation, dynamics, phonons and checks, for any ASE calculator."""

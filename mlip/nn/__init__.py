@@ -1,0 +1,1 @@
+"""The equivariant kernel: geometry, edge frames, mixing, node updates, readout."""

@@ -1,0 +1,1 @@
+"""Settings, losses, the training loop and evaluation."""
