@@ -1,0 +1,202 @@
+"""The ASE calculator: one potential or a committee, with exact Hessians and dynamical matrices."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from mlip.derivatives import dynamical_matrix, evaluate, hessian, hessian_vector_product
+from mlip.errors import InputError
+from mlip.graph import AtomicGraph, species_index
+from mlip.neighbors import SkinNeighbors
+from mlip.potential import Potential, resolve_dtype
+from mlip.ranges import TrainingRanges
+
+Model = str | Path | Potential
+
+
+class MLIPCalculator(Calculator):
+    """A potential as an ASE calculator.
+
+    Computes energy, free_energy and energies (eV), forces (eV/Å) and, for structures periodic in all three
+    directions, stress (eV/Å³). With several models it is a committee: results are means, and ``energy_std``,
+    ``forces_std`` and ``stress_std`` appear beside them.
+
+    Args:
+        model: A model file, a Potential, or a list of either.
+        device: Where to compute.
+        dtype: ``"float32"``, ``"float64"``, or None: as stored. Hessians and dynamical matrices always use float64.
+        skin: Extra radius of the neighbour list, Å.
+
+    Raises:
+        InputError: A model cannot be read, or the committee's members differ in species or cutoff.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    default_parameters: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        model: Model | Sequence[Model],
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype | None = None,
+        skin: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        members = [model] if isinstance(model, str | Path | Potential) else list(model)
+        if not members:
+            raise InputError("no model given")
+        self.potentials = [_open(member, device, dtype) for member in members]
+        _check_committee(self.potentials)
+        self.potential = self.potentials[0]
+        self.neighbors = SkinNeighbors(self.potential.cutoff, skin)
+        self.ranges = TrainingRanges(self.potential.metadata.get("ranges", {}))
+        self._warned = False
+        if len(self.potentials) > 1:
+            self.implemented_properties = [
+                *type(self).implemented_properties,
+                "energy_std",
+                "forces_std",
+                "stress_std",
+            ]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Fill ``results``; called by ASE."""
+        super().calculate(atoms, properties, system_changes)
+        structure = self.atoms
+        if any(name.startswith("stress") for name in properties) and not structure.pbc.all():
+            raise PropertyNotImplementedError("stress needs a structure periodic in all three directions")
+        graph = self._graph(structure)
+        with_stress = bool(structure.pbc.all())
+        members = [self._evaluate(potential, graph, with_stress) for potential in self.potentials]
+        self.results = {name: np.mean([m[name] for m in members], axis=0) for name in members[0]}
+        self.results["energy"] = self.results["free_energy"] = float(self.results["energy"])
+        if len(members) > 1:
+            self._add_spread(members)
+        self._warn_outside(structure, graph)
+
+    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+        """Second derivatives by the positions, (3N, 3N), row 3i+a, eV/Å²; float64; the mean of a committee."""
+        columns = [hessian(p, p.graph(atoms)).detach().cpu().numpy() for p in self._exact()]
+        return np.mean(columns, axis=0)
+
+    def get_hessian_vector_product(self, atoms: Atoms, v: np.ndarray) -> np.ndarray:
+        """+H·v, (N, 3) → (N, 3), eV/Å² times the unit of ``v``; float64.
+
+        Raises:
+            InputError: ``v`` has another shape.
+        """
+        vector = np.asarray(v, dtype=np.float64)
+        if vector.shape != (len(atoms), 3):
+            raise InputError(f"v must have shape ({len(atoms)}, 3), not {vector.shape}")
+        products = [self._product(p, atoms, vector) for p in self._exact()]
+        return np.mean(products, axis=0)
+
+    def get_dynamical_matrix(self, atoms: Atoms, q: np.ndarray) -> np.ndarray:
+        """D(q) of the crystal whose cell ``atoms`` holds, exactly, in phonopy's convention.
+
+        Args:
+            atoms: A cell, taken as it is; a non-primitive one gives folded bands.
+            q: (3,) or (nq, 3), in fractions of this cell's reciprocal vectors.
+
+        Returns:
+            (nq, 3n, 3n) complex, eV/Å²/amu, with the masses of ``atoms``.
+
+        Raises:
+            InputError: The structure is not periodic in all three directions, or ``q`` has another shape.
+        """
+        points = np.atleast_2d(np.asarray(q, dtype=np.float64))
+        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+            raise InputError("q must have shape (3,) or (nq, 3) and be finite")
+        if not atoms.pbc.all():
+            raise InputError("a dynamical matrix needs a crystal periodic in all three directions")
+        masses = torch.as_tensor(atoms.get_masses(), dtype=torch.float64, device=self.potential.device)
+        wave = torch.as_tensor(points, dtype=torch.float64, device=self.potential.device)
+        matrices = [dynamical_matrix(p, p.graph(atoms), wave, masses).detach().cpu().numpy() for p in self._exact()]
+        return np.mean(matrices, axis=0)
+
+    def range_violations(self, atoms: Atoms) -> list[str]:
+        """What in ``atoms`` lies outside the training data, one phrase each; empty when nothing does."""
+        energy = float(self.get_property("energy", atoms))
+        return self.ranges.violations(atoms, self._graph(atoms), self.potential.species, energy)
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """What ASE stores beside results: the parameters, which are none."""
+        return super().todict(skip_default)
+
+    def _graph(self, atoms: Atoms) -> AtomicGraph:
+        index = species_index(atoms, self.potential.species)
+        return self.neighbors.graph(atoms, index, self.potential.dtype, self.potential.device)
+
+    @staticmethod
+    def _evaluate(potential: Potential, graph: AtomicGraph, stress: bool) -> dict[str, Any]:
+        evaluation = evaluate(potential, graph, stress=stress)
+        results: dict[str, Any] = {
+            "energy": float(evaluation.energy[0]),
+            "energies": evaluation.atomic_energies.cpu().numpy(),
+            "forces": evaluation.forces.detach().cpu().double().numpy(),
+        }
+        if evaluation.stress is not None:
+            full = evaluation.stress[0].detach().cpu().double().numpy()
+            results["stress"] = full_3x3_to_voigt_6_stress(full)
+        return results
+
+    def _add_spread(self, members: list[dict[str, Any]]) -> None:
+        for name in ("energy", "forces", "stress"):
+            if name in members[0]:
+                self.results[f"{name}_std"] = np.std([m[name] for m in members], axis=0, ddof=1)
+        self.results["energy_std"] = float(self.results["energy_std"])
+
+    def _exact(self) -> list[Potential]:
+        """The members in float64."""
+        return [p if p.dtype == torch.float64 else _copy(p, torch.float64) for p in self.potentials]
+
+    def _product(self, potential: Potential, atoms: Atoms, vector: np.ndarray) -> np.ndarray:
+        tensor = torch.as_tensor(vector, dtype=torch.float64, device=potential.device)
+        return hessian_vector_product(potential, potential.graph(atoms), tensor).detach().cpu().numpy()
+
+    def _warn_outside(self, atoms: Atoms, graph: AtomicGraph) -> None:
+        if self._warned:
+            return
+        found = self.ranges.violations(atoms, graph, self.potential.species, self.results["energy"])
+        if found:
+            self._warned = True
+            warnings.warn(f"outside the training data: {'; '.join(found)}", UserWarning, stacklevel=4)
+
+
+def _open(model: Model, device: str | torch.device, dtype: str | torch.dtype | None) -> Potential:
+    if not isinstance(model, Potential):
+        potential = Potential.load(model, device, dtype)
+    else:
+        potential = _copy(model, model.dtype if dtype is None else resolve_dtype(dtype)).to(device)
+    return potential.eval().requires_grad_(False)
+
+
+def _copy(potential: Potential, dtype: torch.dtype) -> Potential:
+    """A copy of its own, so that neither the caller's model nor its gradients are touched."""
+    copy = Potential(potential.settings, potential.species, potential.normalization)
+    copy = copy.to(device=potential.device, dtype=dtype)
+    copy.load_state_dict(potential.state_dict())
+    copy.metadata = potential.metadata
+    return copy.eval().requires_grad_(False)
+
+
+def _check_committee(potentials: Sequence[Potential]) -> None:
+    first = potentials[0]
+    for other in potentials[1:]:
+        if other.species != first.species or other.cutoff != first.cutoff:
+            raise InputError("the members of a committee must share species and cutoff")

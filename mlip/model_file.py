@@ -1,0 +1,77 @@
+"""Model files: safetensors, with a JSON header; reading one can run no code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from mlip.errors import InputError
+from mlip.files import write_bytes
+from mlip.settings import model_settings
+
+if TYPE_CHECKING:
+    from mlip.potential import Potential
+
+FORMAT, SCHEMA = "curie-mlip", "1"
+
+
+def write_model(potential: Potential, path: str | Path) -> None:
+    """Write weights and description, atomically."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in potential.state_dict().items()}
+    header = json.dumps(potential.description(), allow_nan=False)
+    write_bytes(path, to_bytes(tensors, {"format": FORMAT, "schema": SCHEMA, "header": header}))
+
+
+def read_model(path: str | Path) -> Potential:
+    """Rebuild a potential from its file, on the CPU, in the precision it was stored in.
+
+    Raises:
+        InputError: The file is missing, damaged, from a newer version, or not a model of this package.
+    """
+    tensors, header = _read_file(Path(path))
+    potential = _build(header, path)
+    try:
+        potential.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"weights do not fit the settings: {str(error).splitlines()[-1]}", file=path) from None
+    return potential
+
+
+def _read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise InputError("no such model file", file=path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"not a readable model file: {error}", file=path) from None
+    if metadata.get("format") != FORMAT:
+        raise InputError("a safetensors file, but not a model of this package", file=path)
+    if metadata.get("schema") != SCHEMA:
+        raise InputError(f"schema {metadata.get('schema')} is unknown", file=path, mend="update curie-mlip")
+    try:
+        header = json.loads(metadata.get("header", ""))
+    except json.JSONDecodeError:
+        raise InputError("the header is not valid JSON", file=path) from None
+    return tensors, header
+
+
+def _build(header: Any, path: str | Path) -> Potential:
+    from mlip.potential import Normalization, Potential, resolve_dtype
+
+    try:
+        settings = model_settings(header["settings"])
+        normalization = Normalization(**header["normalization"])
+        potential = Potential(settings, header["species"], normalization).to(resolve_dtype(header["dtype"]))
+        potential.metadata = dict(header["metadata"])
+    except InputError as error:
+        raise InputError(error.problem, file=path, key=error.key) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"incomplete header: {error}", file=path) from None
+    return potential

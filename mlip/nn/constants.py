@@ -1,0 +1,38 @@
+"""Constants of the rotation group as buffers that never lose digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+
+class Constants(nn.Module):
+    """Buffers that follow the module's device and dtype, each time converted from a float64 original.
+
+    A model built in float32 and moved to float64 would otherwise keep constants with seven digits.
+    """
+
+    def __init__(self, **tensors: Tensor) -> None:
+        super().__init__()
+        self._originals = {name: tensor.to(torch.float64) for name, tensor in tensors.items()}
+        for name, tensor in self._originals.items():
+            self.register_buffer(name, tensor.to(torch.get_default_dtype()), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        for name, original in self._originals.items():
+            moved = self._buffers[name]
+            if moved is not None:
+                self._buffers[name] = original.to(device=moved.device, dtype=moved.dtype)
+        return self
+
+
+@cache
+def clebsch_gordan(l1: int, l2: int, l3: int) -> Tensor:
+    """Wigner 3j symbols of the real basis, (2·l1+1, 2·l2+1, 2·l3+1), float64, from e3nn."""
+    return o3.wigner_3j(l1, l2, l3, dtype=torch.float64)

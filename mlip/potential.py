@@ -1,0 +1,248 @@
+"""The potential: a network, its reference energies, and the description it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers
+from torch import Tensor, nn
+
+from mlip.errors import InputError
+from mlip.exchange import Exchange
+from mlip.graph import AtomicGraph, build_graph
+from mlip.nn.nequip import NequIP
+from mlip.nn.zbl import ZBL
+from mlip.settings import ModelSettings, model_settings
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What the data say about the sizes of things.
+
+    Attributes:
+        avg_num_neighbors: Mean neighbours of an atom within the cutoff.
+        energy_scale: Unit of the network's energies, eV: rms force × 1 Å.
+        energy_shift: Mean energy of an atom above E0, eV; fades out for an atom without neighbours.
+        e0: Energy of each isolated atom, eV; zero where not given.
+    """
+
+    avg_num_neighbors: float = 16.0
+    energy_scale: float = 1.0
+    energy_shift: float = 0.0
+    e0: Mapping[str, float] = field(default_factory=dict)
+
+
+class Reference(nn.Module):
+    """Reference energies, scale and shift, in float64 whatever the precision of the network."""
+
+    def __init__(self, species: Sequence[str], normalization: Normalization) -> None:
+        super().__init__()
+        e0 = [float(normalization.e0.get(symbol, 0.0)) for symbol in species]
+        self.register_buffer("e0", torch.tensor(e0, dtype=torch.float64))
+        self.register_buffer("scale", torch.tensor(float(normalization.energy_scale), dtype=torch.float64))
+        self.register_buffer("shift", torch.tensor(float(normalization.energy_shift), dtype=torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        kept = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            moved = self._buffers[name]
+            if moved is not None:
+                self._buffers[name] = buffer.to(device=moved.device)
+        return self
+
+    def forward(self, energies: Tensor, density: Tensor, species: Tensor) -> Tensor:
+        """Network units → eV, (N,) float64: E0 + scale·e + shift·(1 − exp(−Σ envelope))."""
+        bulk = self.shift * -torch.expm1(-density.to(torch.float64))
+        return self.e0.index_select(0, species) + self.scale * energies.to(torch.float64) + bulk
+
+
+class Potential(nn.Module):
+    """Structure → energy, exactly O(3)-equivariant; everything else follows by differentiation.
+
+    Build one with :meth:`from_config` or :meth:`load`.
+
+    Attributes:
+        settings: What the network is.
+        species: Chemical symbols it knows, in its order.
+        normalization: What the data say about the sizes of things.
+        metadata: Free description that the model file carries: theory, training data, ranges, metrics …
+    """
+
+    def __init__(
+        self, settings: ModelSettings, species: Sequence[str], normalization: Normalization | None = None
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.species = _checked_species(species)
+        self.normalization = normalization or Normalization()
+        self.metadata: dict[str, Any] = {}
+        rng = torch.Generator().manual_seed(settings.seed)
+        self.network = NequIP(settings, len(self.species), self.normalization.avg_num_neighbors, rng)
+        self.reference = Reference(self.species, self.normalization)
+        self.zbl = ZBL(self.species) if settings.zbl else None
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ModelSettings | Mapping[str, Any],
+        species: Sequence[str],
+        normalization: Normalization | None = None,
+    ) -> Potential:
+        """A potential with random weights, in float32.
+
+        Args:
+            config: Settings, or a mapping with any of their keys.
+            species: Chemical symbols it shall know.
+            normalization: Statistics of the training data.
+
+        Raises:
+            InputError: An unknown setting or element.
+        """
+        return cls(model_settings(config), species, normalization).to(torch.float32)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | str | None = None
+    ) -> Potential:
+        """Read a model file; no code in it can run.
+
+        Args:
+            path: A file that :meth:`save` wrote.
+            device: Where the potential shall live.
+            dtype: ``"float32"``, ``"float64"``, or None: as stored.
+
+        Raises:
+            InputError: The file is missing, damaged, or not a model of this package.
+        """
+        from mlip.model_file import read_model
+
+        potential = read_model(path).to(device)
+        return potential if dtype is None else potential.to(resolve_dtype(dtype))
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, atomically: weights, and a JSON header that describes them."""
+        from mlip.model_file import write_model
+
+        write_model(self, path)
+
+    @property
+    def cutoff(self) -> float:
+        """Radius of the neighbourhood, Å."""
+        return self.settings.cutoff
+
+    @property
+    def receptive_field(self) -> float:
+        """Farthest atom that can act on an atom's energy, Å."""
+        return self.settings.cutoff * self.settings.num_layers
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return next(self.network.parameters()).device
+
+    def graph(self, atoms: Atoms) -> AtomicGraph:
+        """The graph of a structure, in the potential's precision and on its device."""
+        return build_graph(atoms, self.cutoff, self.species, dtype=self.dtype, device=self.device)
+
+    def forward(self, edge_vectors: Tensor, graph: AtomicGraph, exchange: Exchange | None = None) -> Tensor:
+        """Energies of the atoms, as a function of the edge vectors.
+
+        The energy of a lone atom is E0 exactly: each species' lone atom rides along in the same forward, and its
+        network energy is subtracted.
+
+        Args:
+            edge_vectors: (E, 3), Å; the leaves of every derivative.
+            graph: Species and connectivity; its positions are not looked at.
+            exchange: How features travel; plain unless given. Must leave room for the lone atoms.
+
+        Returns:
+            (N,) eV, float64.
+        """
+        num_atoms, num_species = graph.num_atoms, len(self.species)
+        lone = torch.arange(num_species, device=graph.species.device)
+        nodes = torch.cat([graph.species, lone])
+        exchange = exchange or Exchange(graph.source, graph.target, num_atoms + num_species)
+        energies, density = self.network(edge_vectors, nodes, exchange)
+        energies, lone_energies = energies.split([num_atoms, num_species])
+        energies = energies - lone_energies.index_select(0, graph.species)
+        total = self.reference(energies, density.split([num_atoms, num_species])[0], graph.species)
+        return total if self.zbl is None else total + self._repulsion(self.zbl, edge_vectors, graph)
+
+    @staticmethod
+    def _repulsion(zbl: ZBL, edge_vectors: Tensor, graph: AtomicGraph) -> Tensor:
+        source = graph.species.index_select(0, graph.source)
+        target = graph.species.index_select(0, graph.target)
+        pairs = zbl(edge_vectors, source, target).to(torch.float64)
+        return pairs.new_zeros(graph.num_atoms).index_add(0, graph.target, pairs)
+
+    def evaluate(
+        self,
+        structures: Iterable[Atoms],
+        properties: Sequence[str] = ("energy", "forces"),
+        max_edges: int = 50_000,
+    ) -> list[dict[str, Any]]:
+        """Properties of many structures, computed in batches.
+
+        Args:
+            structures: The structures.
+            properties: Any of ``energy`` (eV), ``energies`` (N,) (eV), ``forces`` (N, 3) (eV/Å), ``stress``
+                (3, 3) (eV/Å³, ASE's sign; periodic structures only).
+            max_edges: A batch is closed before it exceeds this number of edges.
+
+        Returns:
+            One dictionary of floats and float64 arrays per structure, in order.
+
+        Raises:
+            InputError: An unknown property, element or impossible geometry.
+        """
+        from mlip.evaluation import evaluate_structures
+
+        return evaluate_structures(self, structures, properties, max_edges)
+
+    def description(self) -> dict[str, Any]:
+        """What a model file's header holds: settings, species, normalisation, units, and ``metadata``."""
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "species": list(self.species),
+            "normalization": asdict(self.normalization),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "units": {"energy": "eV", "length": "Ang"},
+            "metadata": self.metadata,
+        }
+
+
+def resolve_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """``"float32"`` or ``"float64"`` as a torch dtype.
+
+    Raises:
+        InputError: Anything else.
+    """
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    if isinstance(dtype, str) and dtype in DTYPES:
+        return DTYPES[dtype]
+    raise InputError(f"unknown dtype {dtype!r}", mend="float32 or float64")
+
+
+def _checked_species(species: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(species, str) or not species:
+        raise InputError("species must be a list of chemical symbols", mend='species=["Si"]')
+    unknown = [symbol for symbol in species if symbol not in atomic_numbers or symbol == "X"]
+    if unknown:
+        raise InputError(f"not a chemical symbol: {', '.join(map(str, unknown))}")
+    if len(set(species)) != len(species):
+        raise InputError("a species is listed twice")
+    return tuple(species)
