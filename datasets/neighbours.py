@@ -1,0 +1,137 @@
+"""Frames that are near each other, and frames that are copies of each other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from mlip.datasets.align import step_between, wrapped
+from mlip.datasets.boxes import unboxed
+from mlip.datasets.frame import Array, LabelledFrame, heights
+
+COPY_TOLERANCE = 1e-3  # Å, largest displacement of an atom between two copies
+STRAIN_TOLERANCE = 1e-4
+CELL_TOLERANCE = 0.2
+_DIMENSIONS = 32  # of the space in which neighbours are searched
+_PAIRS = 400  # distances that describe a molecule
+
+
+def comparable_groups(frames: Sequence[LabelledFrame]) -> list[list[int]]:
+    """Indices of frames with the same atoms in the same order, the same boundary conditions and similar cells."""
+    groups: dict[tuple[bytes, bytes], list[int]] = defaultdict(list)
+    for index, frame in enumerate(frames):
+        groups[frame.atoms.numbers.tobytes(), frame.atoms.pbc.tobytes()].append(index)
+    return [part for group in groups.values() for part in _similar_cells(frames, group)]
+
+
+def _similar_cells(frames: Sequence[LabelledFrame], group: list[int]) -> list[list[int]]:
+    """Parts of a group whose cells differ by less than 20 % from that of their first frame."""
+    if not frames[group[0]].atoms.pbc.any():
+        return [group]
+    parts: list[tuple[Array, list[int]]] = []
+    for index in group:
+        cell = np.asarray(frames[index].atoms.cell.complete())
+        near = (members for inverse, members in parts if np.abs(inverse @ cell - np.eye(3)).max() < CELL_TOLERANCE)
+        members = next(near, None)
+        if members is None:
+            parts.append((np.linalg.inv(cell), [index]))
+        else:
+            members.append(index)
+    return [members for _, members in parts]
+
+
+def fingerprints(frames: Sequence[LabelledFrame]) -> Array:
+    """(frames, d ≤ 32) points whose distances follow those between the comparable ``frames``, in about Å.
+
+    Distances between atoms for molecules; sines and cosines of the fractional displacements from the first
+    frame for crystals, with the cell: neither depends on translation, and the former not on rotation.
+    """
+    many = _crystal(frames) if frames[0].atoms.pbc.any() else _molecule(frames)
+    if many.shape[1] <= _DIMENSIONS:
+        return many
+    projection = np.random.default_rng(0).normal(size=(many.shape[1], _DIMENSIONS)) / np.sqrt(_DIMENSIONS)
+    return many @ projection
+
+
+def _molecule(frames: Sequence[LabelledFrame]) -> Array:
+    i, j = np.triu_indices(len(frames[0]), 1)
+    if len(i) > _PAIRS:
+        kept = np.random.default_rng(0).choice(len(i), _PAIRS, replace=False)
+        i, j = i[kept], j[kept]
+    if len(i) == 0:
+        return np.zeros((len(frames), 1))
+    return np.stack([np.linalg.norm(f.atoms.positions[i] - f.atoms.positions[j], axis=1) for f in frames])
+
+
+def _crystal(frames: Sequence[LabelledFrame]) -> Array:
+    pbc = frames[0].atoms.pbc
+    cells = np.stack([np.asarray(f.atoms.cell.complete()) for f in frames])
+    positions = np.stack([f.atoms.positions for f in frames])
+    fractions = positions @ np.linalg.inv(cells)
+    turns = 2 * np.pi * wrapped(fractions - fractions[0], pbc)
+    scale = np.where(pbc, np.where(np.isfinite(heights(frames[0].atoms)), heights(frames[0].atoms), 1.0), 1.0)
+    waves = np.concatenate([np.sin(turns), np.cos(turns)], axis=-1) * np.tile(scale, 2) / (2 * np.pi)
+    return np.concatenate([waves.reshape(len(frames), -1), cells.reshape(len(frames), 9)], axis=1)
+
+
+def nearest_pairs(frames: Sequence[LabelledFrame], count: int = 3) -> list[tuple[int, int]]:
+    """For each frame, its ``count`` nearest comparable frames, as pairs (i, j), i < j, each once."""
+    pairs: set[tuple[int, int]] = set()
+    for group in comparable_groups(frames):
+        if len(group) < 2:
+            continue
+        points = fingerprints([frames[i] for i in group])
+        k = min(count + 1, len(group))
+        _, near = cKDTree(points).query(points, k=k)
+        for a, row in enumerate(near):
+            pairs |= {(group[min(a, b)], group[max(a, b)]) for b in row if a != b}
+    return sorted(pairs)
+
+
+def find_copies(frames: Sequence[LabelledFrame], tolerance: float = COPY_TOLERANCE) -> Array:
+    """(frames,) integer: frames with the same number are the same geometry.
+
+    Same atoms in the same order, up to translation, lattice vectors, and (for molecules) rotation and mirror.
+
+    Args:
+        frames: The frames.
+        tolerance: Largest displacement of an atom between two copies, Å.
+    """
+    edges: list[tuple[int, int]] = []
+    frames = [unboxed(frame) for frame in frames]
+    for group in comparable_groups(frames):
+        edges += [(group[a], group[b]) for a, b in _copies_in([frames[i] for i in group], tolerance)]
+    rows, columns = (np.array(edges, dtype=int).reshape(-1, 2)).T
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(frames), len(frames)))
+    labels: Array = connected_components(graph, directed=False)[1]
+    return labels
+
+
+def _copies_in(frames: Sequence[LabelledFrame], tolerance: float) -> list[tuple[int, int]]:
+    """Pairs that connect copies among comparable frames; candidates are checked atom by atom."""
+    if len(frames) < 2:
+        return []
+    points = fingerprints(frames)
+    distinct, inverse = np.unique(np.round(points, 9), axis=0, return_inverse=True)
+    inverse = inverse.ravel()
+    first = np.full(len(distinct), -1)
+    edges = []
+    for i, number in enumerate(inverse):
+        if first[number] < 0:
+            first[number] = i
+        else:
+            edges.append((int(first[number]), i))
+    radius = 4 * tolerance * np.sqrt(len(frames[0]))
+    near = cKDTree(distinct).query_pairs(radius)
+    edges += [(int(first[a]), int(first[b])) for a, b in sorted(near)]
+    return [(a, b) for a, b in edges if _same(frames[a], frames[b], tolerance)]
+
+
+def _same(a: LabelledFrame, b: LabelledFrame, tolerance: float) -> bool:
+    step = step_between(a.atoms, b.atoms)
+    return step.largest < tolerance and float(np.abs(step.strain).max()) < STRAIN_TOLERANCE
