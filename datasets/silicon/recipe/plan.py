@@ -96,6 +96,12 @@ def frames() -> list[Frame]:
         Frame("validation", "rattle", "primitive2", 0.04),
         Frame("test", "rattle", "primitive2", 0.05),
     ]
+    compact = [
+        Frame("train", "rattle", "tetragonal16", 0.03),
+        Frame("train", "rattle", "tetragonal16", 0.1),
+        Frame("train", "soft", "tetragonal16", 0.03),
+        Frame("test", "rattle", "tetragonal16", 0.05),
+    ]
     return [
         *small["soft", 0.03], *small["rattle", 0.03], *_primitive_strains(),
         *validation[:3], *test[:3], *rods["soft", 0.03],
@@ -104,5 +110,5 @@ def frames() -> list[Frame]:
         *small["rattle", 0.06], *hot[3:6], *small["soft", 0.02], *rods["soft", 0.06][:2],
         *strained[10:], *large, *small["rattle", 0.01], *hot[6:], *tiny,
         Frame("test", "large", "cubic64", temperature=700), Frame("validation", "soft", "rod110x8", 0.05),
-        Frame("test", "soft", "rod100x8", 0.04),
+        *compact,
     ]  # fmt: skip
