@@ -91,14 +91,26 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
         InputError: A position or the cell is not finite, a periodic cell has no volume, or two atoms coincide.
     """
     _check_geometry(atoms)
-    finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
+    finder = NeighborList(cutoff=cutoff, full_list=True, sorted=False)
     target, source, shifts, distance = finder.compute(
         points=atoms.positions, box=atoms.cell.array, periodic=atoms.pbc, quantities="ijSd"
     )
     if distance.size and distance.min() < 1e-6:
         worst = int(distance.argmin())
         raise InputError(f"atoms {target[worst]} and {source[worst]} lie on the same spot")
-    return source.astype(np.int64), target.astype(np.int64), shifts.astype(np.int64)
+    source, target, shifts = source.astype(np.int64), target.astype(np.int64), shifts.astype(np.int64)
+    order = _edge_order(source, target, shifts)
+    return source[order], target[order], shifts[order]
+
+
+def _edge_order(source: np.ndarray, target: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """What sorts edges by (target, source, shift): the same sums in the same order, whoever found the pairs."""
+    if source.size == 0:
+        return np.arange(0)
+    lowest = shifts.min(0)
+    spans = shifts.max(0) - lowest + 1
+    image = (shifts - lowest) @ np.array([spans[1] * spans[2], spans[2], 1])
+    return np.lexsort((image, target * (source.max() + 1) + source))
 
 
 def _check_geometry(atoms: Atoms) -> None:

@@ -72,6 +72,6 @@ def _build(header: Any, path: str | Path) -> Potential:
         potential.metadata = dict(header["metadata"])
     except InputError as error:
         raise InputError(error.problem, file=path, key=error.key) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"incomplete header: {error}", file=path) from None
     return potential

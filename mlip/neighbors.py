@@ -49,12 +49,13 @@ class SkinNeighbors:
             return True
         if not np.isfinite(atoms.positions).all():
             return True
-        deformation = np.eye(3)
+        positions, allowed = old.positions, self.skin
         if (old.cell.array != atoms.cell.array).any():
             if old.cell.rank < 3 or atoms.cell.rank < 3:
                 return True
             deformation = np.linalg.solve(old.cell.array, atoms.cell.array)
-        stretch = np.linalg.norm(np.linalg.inv(deformation), 2)  # how much closer strain brings a candidate
-        allowed = (self.cutoff + self.skin) / stretch - self.cutoff
-        moved = np.linalg.norm(atoms.positions - old.positions @ deformation, axis=1)
+            positions = positions @ deformation
+            stretch = np.linalg.norm(np.linalg.inv(deformation), 2)  # how much closer strain brings a candidate
+            allowed = (self.cutoff + self.skin) / stretch - self.cutoff
+        moved = np.linalg.norm(atoms.positions - positions, axis=1)
         return bool(2 * moved.max() >= allowed)

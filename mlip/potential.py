@@ -30,12 +30,15 @@ class Normalization:
         avg_num_neighbors: Mean neighbours of an atom within the cutoff.
         energy_scale: Unit of the network's energies, eV: rms force × 1 Å.
         energy_shift: Mean energy of an atom above E0, eV; fades out for an atom without neighbours.
+        message_scale: Size of the sum of messages before anything is learnt: 0.25 suits molecules, where sums
+            over alike neighbours are coherent; crystals, where they cancel, want more.
         e0: Energy of each isolated atom, eV; zero where not given.
     """
 
     avg_num_neighbors: float = 16.0
     energy_scale: float = 1.0
     energy_shift: float = 0.0
+    message_scale: float = 0.25
     e0: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -85,7 +88,13 @@ class Potential(nn.Module):
         self.normalization = normalization or Normalization()
         self.metadata: dict[str, Any] = {}
         rng = torch.Generator().manual_seed(settings.seed)
-        self.network = NequIP(settings, len(self.species), self.normalization.avg_num_neighbors, rng)
+        self.network = NequIP(
+            settings,
+            len(self.species),
+            avg_num_neighbors=self.normalization.avg_num_neighbors,
+            message_scale=self.normalization.message_scale,
+            rng=rng,
+        )
         self.reference = Reference(self.species, self.normalization)
         self.zbl = ZBL(self.species) if settings.zbl else None
 

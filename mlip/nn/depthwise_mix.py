@@ -10,15 +10,19 @@ only sees weights per (l_in, l_out, m).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from mlip.nn.constants import Constants, clebsch_gordan
 from mlip.nn.features import EdgeContext, Features
-from mlip.nn.layout import order_sizes
-from mlip.nn.linear import DegreeLinear, Linear, normal, silu
+from mlip.nn.layout import signed_sizes
+from mlip.nn.linear import SILU_GAIN, DegreeLinear, Linear, normal
+
+Rows = list[list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -100,23 +104,34 @@ class PathWeights(nn.Module):
         super().__init__()
         entries = [(m, o, i) for m, outputs, inputs in groups for o in outputs for i in inputs]
         self.constants = Constants(table=coupling_table(paths, entries))
-        self.hidden = nn.ModuleList(Linear(width, width, rng) for _ in range(depth - 1))
+        self.hidden = nn.ModuleList(Linear(width, width, rng, gain=SILU_GAIN) for _ in range(depth - 1))
         self.weight = normal(rng, width, channels, len(paths))
         self.bias = nn.Parameter(torch.zeros(channels, len(paths), dtype=torch.float32))
-        self.scale = 1 / math.sqrt(width)
+        self.scale = SILU_GAIN / math.sqrt(width)
         self.channels = channels
         self.shapes = [(len(outputs), len(inputs)) for _, outputs, inputs in groups]
 
-    def forward(self, hidden: Tensor) -> list[Tensor]:
-        """(E, width) → one (E, outputs, inputs, C) per group."""
+    def forward(self, hidden: Tensor) -> list[list[tuple[Tensor, ...]]]:
+        """(E, width) → for each group and each of its outputs one (E, C) per input."""
         for layer in self.hidden:
-            hidden = silu(layer(hidden))
+            hidden = nn.functional.silu(layer(hidden))
         table = self.constants.table * self.scale
         weight = torch.matmul(self.weight, table).transpose(1, 2).flatten(1)
         bias = torch.matmul(self.bias, self.constants.table).t().flatten()
-        flat = torch.addmm(bias, hidden, weight)
-        parts = flat.split([o * i * self.channels for o, i in self.shapes], 1)
-        return [part.unflatten(1, (*shape, self.channels)) for part, shape in zip(parts, self.shapes, strict=True)]
+        columns = iter(torch.addmm(bias, hidden, weight).split(self.channels, 1))
+        return [[tuple(islice(columns, inputs)) for _ in range(outputs)] for outputs, inputs in self.shapes]
+
+
+def couple(weights: list[tuple[Tensor, ...]], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """y_o = Σ_i w_oi x_i per channel: (E, C) each, since torch is fastest in two dimensions."""
+    return [_weighted_sum(row, inputs) for row in weights]
+
+
+def _weighted_sum(weights: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    total = weights[0] * inputs[0]
+    for w, x in zip(weights[1:], inputs[1:], strict=True):
+        total = total + w * x
+    return total
 
 
 def _natural(lmax: int, lmin: int = 0) -> list[tuple[int, int]]:
@@ -151,12 +166,12 @@ class ScalarDepthwiseMix(nn.Module):
         """Features of the nodes → the sum of the messages at each node."""
         sent = edges.exchange.gather(self.up(features.scalars))
         (weights,) = self.weights(edges.radial)
-        zero = weights.squeeze(2) * sent.unsqueeze(1)
-        scalars, tensors = zero.split([1, self.lmax], 1)
-        collected = edges.exchange.collect(scalars.squeeze(1) * edges.weight)
-        if edges.harmonics_back is None:
+        scalars, *tensors = couple(weights, [sent])
+        collected = edges.exchange.collect(scalars * edges.weight)
+        if self.lmax == 0 or edges.harmonics_back is None:
             return Features(collected)
-        return Features(collected, edges.exchange.collect(torch.bmm(edges.harmonics_back, tensors)))
+        in_frame = torch.stack(tensors, 1)
+        return Features(collected, edges.exchange.collect(torch.bmm(edges.harmonics_back, in_frame)))
 
 
 class FinalDepthwiseMix(nn.Module):
@@ -182,12 +197,12 @@ class FinalDepthwiseMix(nn.Module):
 
     def forward(self, features: Features, edges: EdgeContext) -> Features:
         """Features of the nodes → the summed scalars at each node."""
-        sent = edges.exchange.gather(self.up(features.scalars)).unsqueeze(1)
+        sent = [edges.exchange.gather(self.up(features.scalars))]
         if self.up_tensors is not None and features.tensors is not None and edges.geometry.harmonics is not None:
             tensors = edges.exchange.gather(self.up_tensors(features.tensors))
-            sent = torch.cat([sent, torch.bmm(edges.geometry.harmonics, tensors)], 1)
+            sent += torch.bmm(edges.geometry.harmonics, tensors).unbind(1)
         (weights,) = self.weights(edges.radial)
-        mixed = (weights.squeeze(1) * sent).sum(1)
+        (mixed,) = couple(weights, sent)
         return Features(edges.exchange.collect(mixed * edges.weight))
 
 
@@ -221,7 +236,7 @@ class DepthwiseMix(nn.Module):
         super().__init__()
         self.lmax, self.channels, self.out_scalars = lmax, channels, channels
         self.pseudo_in, self.pseudo_out = pseudo_in, pseudo_out
-        self.rows, self.pseudo_rows = order_sizes(lmax, 1, lmax), order_sizes(lmax, 0, lmax)
+        self.rows, self.pseudo_rows = signed_sizes(lmax, 1), signed_sizes(lmax, 0)
         self.up = Linear(scalars, channels, rng)
         self.up_tensors = DegreeLinear(lmax, channels, channels, rng)
         self.up_pseudo = DegreeLinear(lmax, channels, channels, rng, lmin=0) if pseudo_in else None
@@ -238,50 +253,47 @@ class DepthwiseMix(nn.Module):
         """Features of the nodes → the sum of the messages at each node."""
         weights = self.weights(edges.radial)
         natural, pseudo = self._to_edge(features, edges)
-        sent = edges.exchange.gather(self.up(features.scalars)).unsqueeze(1)
-        zero = self._couple(torch.cat([sent, natural[0]], 1).unsqueeze(1), weights[0]).squeeze(1)
-        scalars, tensors = zero.split([1, self.lmax], 1)
-        orders = [self._mix_order(m, natural, pseudo, weights[m]) for m in range(1, self.lmax + 1)]
-        collected = edges.exchange.collect(scalars.squeeze(1) * edges.weight)
-        blocks = torch.cat([tensors, *(order[0] for order in orders)], 1)
-        back = edges.exchange.collect(torch.bmm(edges.from_frame, blocks))
+        sent = edges.exchange.gather(self.up(features.scalars))
+        scalars, *tensors = couple(weights[0], [sent, *natural[0]])
+        orders = self._mix_orders(natural, pseudo, weights)
+        collected = edges.exchange.collect(scalars * edges.weight)
+        rows = torch.stack([*tensors, *(row for order in orders for row in order[0])], 1)
+        back = edges.exchange.collect(torch.bmm(edges.from_frame, rows))
         return Features(collected, back, self._pseudo_back(pseudo, orders, weights, edges))
 
-    @staticmethod
-    def _couple(x: Tensor, weights: Tensor) -> Tensor:
-        """y_o = Σ_i w_oi x_i per channel: (E, k, i, C), (E, o, i, C) → (E, k, o, C)."""
-        return (x.unsqueeze(2) * weights.unsqueeze(1)).sum(3)
-
-    def _to_edge(self, features: Features, edges: EdgeContext) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        gathered = edges.exchange.gather(self.up_tensors(features.tensors))
-        natural = torch.bmm(edges.geometry.to_frame, gathered).split(self.rows, 1)
+    def _to_edge(self, features: Features, edges: EdgeContext) -> tuple[Rows, Rows]:
+        """Sent tensors in the edge frame: the rows of m = 0, +1, −1, +2 …; pseudo ones likewise, or nothing."""
+        sent = torch.bmm(edges.geometry.to_frame, edges.exchange.gather(self.up_tensors(features.tensors)))
+        natural = _grouped(sent, self.rows)
         if self.up_pseudo is None:
-            return natural, ()
+            return natural, []
         gathered = edges.exchange.gather(self.up_pseudo(features.pseudo))
-        return natural, torch.bmm(edges.geometry.pseudo_to_frame, gathered).split(self.pseudo_rows, 1)
+        return natural, _grouped(torch.bmm(edges.geometry.pseudo_to_frame, gathered), self.pseudo_rows)
 
-    def _mix_order(
-        self, m: int, natural: tuple[Tensor, ...], pseudo: tuple[Tensor, ...], weights: Tensor
-    ) -> list[Tensor]:
-        n = self.lmax + 1 - m
-        signed = natural[m].unflatten(1, (2, n))
-        if pseudo:
-            signed = torch.cat([signed, pseudo[m].unflatten(1, (2, n))], 2)
-        mixed = self._couple(signed, weights)
-        return [part.flatten(1, 2) for part in mixed.split(n, 2)]
+    def _mix_orders(self, natural: Rows, pseudo: Rows, weights: list[list[tuple[Tensor, ...]]]) -> list[Rows]:
+        """For m = +1, −1, +2 …: the rows that leave, natural and pseudo."""
+        orders = []
+        for k in range(1, 2 * self.lmax + 1):
+            m = (k + 1) // 2
+            mixed = couple(weights[m], [*natural[k], *(pseudo[k] if pseudo else ())])
+            n = self.lmax + 1 - m
+            orders.append([mixed[:n], mixed[n:]])
+        return orders
 
     def _pseudo_back(
-        self,
-        pseudo: tuple[Tensor, ...],
-        orders: list[list[Tensor]],
-        weights: list[Tensor],
-        edges: EdgeContext,
+        self, pseudo: Rows, orders: list[Rows], weights: list[list[tuple[Tensor, ...]]], edges: EdgeContext
     ) -> Tensor | None:
         if not self.pseudo_out:
             return None
-        rows, back = [order[1] for order in orders], edges.pseudo_from_frame
+        rows, back = [row for order in orders for row in order[1]], edges.pseudo_from_frame
         if pseudo:
-            rows = [self._couple(pseudo[0].unsqueeze(1), weights[-1]).squeeze(1), *rows]
+            rows = [*couple(weights[-1], pseudo[0]), *rows]
         else:
             back = back.split([self.lmax + 1, back.shape[2] - self.lmax - 1], 2)[1]
-        return edges.exchange.collect(torch.bmm(back, torch.cat(rows, 1)))
+        return edges.exchange.collect(torch.bmm(back, torch.stack(rows, 1)))
+
+
+def _grouped(block: Tensor, sizes: list[int]) -> Rows:
+    """(E, R, C) → its rows (E, C), in groups of ``sizes``."""
+    rows = iter(block.unbind(1))
+    return [list(islice(rows, size)) for size in sizes]

@@ -29,9 +29,9 @@ def frame_rows(lmax: int, lmin: int, mmax: int) -> list[tuple[int, int]]:
     return rows
 
 
-def order_sizes(lmax: int, lmin: int, mmax: int) -> list[int]:
-    """Rows of each m: how the edge frame is split."""
-    return [lmax + 1 - lmin] + [2 * (lmax + 1 - m) for m in range(1, mmax + 1)]
+def signed_sizes(lmax: int, lmin: int) -> list[int]:
+    """Rows of m = 0, +1, −1, +2 …: how the edge frame is split where every sign of m is a matrix of its own."""
+    return [lmax + 1 - lmin] + [lmax + 1 - m for m in range(1, lmax + 1) for _ in range(2)]
 
 
 def flat_index(lmax: int, rows: list[tuple[int, int]], lmin: int) -> Tensor:

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from mlip.nn.layout import degree_of_rows
 
 # 1/rms of the activation under a unit normal.
-_SILU_GAIN = 1.6765324703310907
+SILU_GAIN = 1.6765324703310907
 _SIGMOID_GAIN = 1.8467055342154763
 
 
 def silu(x: Tensor) -> Tensor:
     """SiLU, scaled so that a unit normal keeps its second moment."""
-    return nn.functional.silu(x) * _SILU_GAIN
+    return nn.functional.silu(x) * SILU_GAIN
 
 
 def gate(x: Tensor) -> Tensor:
@@ -88,16 +88,19 @@ class SpeciesLinear(nn.Module):
 
 
 class RadialNetwork(nn.Module):
-    """Hidden radial features of each edge → the radial weights of one layer. No norm: it would undo the envelope."""
+    """Hidden radial features of each edge → the radial weights of one layer. No norm: it would undo the envelope.
+
+    The gain of the activation stands in the weights after it, which are fewer than the edges.
+    """
 
     def __init__(self, width: int, depth: int, sizes: list[int], rng: torch.Generator) -> None:
         super().__init__()
-        self.hidden = nn.ModuleList(Linear(width, width, rng) for _ in range(depth - 1))
-        self.last = Linear(width, sum(sizes), rng, bias=True)
+        self.hidden = nn.ModuleList(Linear(width, width, rng, gain=SILU_GAIN) for _ in range(depth - 1))
+        self.last = Linear(width, sum(sizes), rng, bias=True, gain=SILU_GAIN)
         self.sizes = sizes
 
     def forward(self, hidden: Tensor) -> list[Tensor]:
         """(E, width) → one (E, size) per entry of ``sizes``."""
         for layer in self.hidden:
-            hidden = silu(layer(hidden))
+            hidden = nn.functional.silu(layer(hidden))
         return list(self.last(hidden).split(self.sizes, 1))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mlip.nn.features import EdgeContext, Features
-from mlip.nn.layout import order_sizes
+from mlip.nn.layout import signed_sizes
 from mlip.nn.linear import Linear, RadialNetwork
 
 _HALF = 1 / math.sqrt(2)
@@ -95,14 +95,15 @@ class LinearMix(nn.Module):
         super().__init__()
         self.lmax, self.out_scalars = lmax, scalars
         self.tensors, self.pseudo_in, self.pseudo_out = tensors, pseudo_in, pseudo_out
-        self.rows, self.pseudo_rows = order_sizes(lmax, 1, lmax), order_sizes(lmax, 0, lmax)
+        self.parts = [rows * tensors for rows in signed_sizes(lmax, 1)]
+        self.pseudo_parts = [rows * pseudo_in for rows in signed_sizes(lmax, 0)]
         counts = [lmax + 1 - m for m in range(1, lmax + 1)]
         inputs = [n * (tensors + pseudo_in) for n in counts]
         self.out_sizes = [[n * tensors, n * pseudo_out] for n in counts]
         self.zero_sizes = [scalars, lmax * tensors]
 
-        self.scalar_mix = Linear(scalars, sum(self.zero_sizes), rng)
-        self.zero_mix = Linear(lmax * tensors, sum(self.zero_sizes), rng)
+        self.scalar_mix = Linear(scalars, sum(self.zero_sizes), rng, gain=_HALF)
+        self.zero_mix = Linear(lmax * tensors, sum(self.zero_sizes), rng, gain=_HALF)
         self.order_mix = nn.ModuleList(Linear(i, sum(o), rng) for i, o in zip(inputs, self.out_sizes, strict=True))
         typed = (lmax + 1) * pseudo_in if pseudo_in and pseudo_out else 0
         self.pseudo_mix = Linear(typed, (lmax + 1) * pseudo_out, rng) if typed else None
@@ -115,42 +116,42 @@ class LinearMix(nn.Module):
         scales = self.radial(edges.radial)
         natural, pseudo = self._to_edge(features, edges)
         zero = self.scalar_mix(edges.exchange.gather(features.scalars) * scales[0])
-        zero = self.zero_mix.add_to(zero, natural[0].flatten(1) * scales[1]) * _HALF
+        zero = self.zero_mix.add_to(zero, natural[0] * scales[1])
         scalars, tensors = zero.split(self.zero_sizes, 1)
-        orders = [self._mix_order(m, natural, pseudo, scales[1 + m]) for m in range(1, self.lmax + 1)]
+        orders = [
+            signed for m in range(1, self.lmax + 1) for signed in self._mix_order(m, natural, pseudo, scales[1 + m])
+        ]
         collected = edges.exchange.collect(scalars * edges.weight)
-        blocks = [tensors.unflatten(1, (self.lmax, self.tensors)), *(order[0] for order in orders)]
-        back = edges.exchange.collect(torch.bmm(edges.from_frame, torch.cat(blocks, 1)))
+        rows = torch.cat([tensors, *(order[0] for order in orders)], 1).unflatten(1, (-1, self.tensors))
+        back = edges.exchange.collect(torch.bmm(edges.from_frame, rows))
         return Features(collected, back, self._pseudo_back(pseudo, orders, scales, edges))
 
     def _to_edge(self, features: Features, edges: EdgeContext) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Sent tensors in the edge frame, split by m; pseudo ones likewise, or nothing."""
+        """Sent tensors in the edge frame, (E, rows·C) for m = 0, +1, −1, +2 …; pseudo ones likewise, or nothing."""
         sent = torch.bmm(edges.geometry.to_frame, edges.exchange.gather(features.tensors))
-        natural = sent.split(self.rows, 1)
+        natural = sent.flatten(1).split(self.parts, 1)
         if not self.pseudo_in:
             return natural, ()
         sent = torch.bmm(edges.geometry.pseudo_to_frame, edges.exchange.gather(features.pseudo))
-        return natural, sent.split(self.pseudo_rows, 1)
+        return natural, sent.flatten(1).split(self.pseudo_parts, 1)
 
     def _mix_order(
         self, m: int, natural: tuple[Tensor, ...], pseudo: tuple[Tensor, ...], scales: Tensor
-    ) -> list[Tensor]:
-        """One order m > 0: (E, 2n, C) natural and, if any, pseudo rows out."""
-        n = self.lmax + 1 - m
-        signed = natural[m].unflatten(1, (2, n)).flatten(2)
-        if pseudo:
-            signed = torch.cat([signed, pseudo[m].unflatten(1, (2, n)).flatten(2)], 2)
-        mixed = self.order_mix[m - 1](signed * scales.unsqueeze(1))
-        if not self.pseudo_out:
-            return [mixed.reshape(-1, 2 * n, self.tensors)]
-        parts = mixed.split(self.out_sizes[m - 1], 2)
-        return [
-            part.reshape(-1, 2 * n, channels)
-            for part, channels in zip(parts, (self.tensors, self.pseudo_out), strict=True)
-        ]
+    ) -> list[tuple[Tensor, ...]]:
+        """One order m > 0: for +m and for −m the natural and, if any, pseudo rows out, (E, rows·C)."""
+        orders = []
+        for k in (2 * m - 1, 2 * m):  # two matrices instead of one block: torch is fastest in two dimensions
+            signed = torch.cat([natural[k], pseudo[k]], 1) if pseudo else natural[k]
+            mixed = self.order_mix[m - 1](signed * scales)
+            orders.append(mixed.split(self.out_sizes[m - 1], 1) if self.pseudo_out else (mixed,))
+        return orders
 
     def _pseudo_back(
-        self, pseudo: tuple[Tensor, ...], orders: list[list[Tensor]], scales: list[Tensor], edges: EdgeContext
+        self,
+        pseudo: tuple[Tensor, ...],
+        orders: list[tuple[Tensor, ...]],
+        scales: list[Tensor],
+        edges: EdgeContext,
     ) -> Tensor | None:
         """Pseudo rows back to the lab frame; m = 0 exists only where pseudo features came in."""
         if not self.pseudo_out:
@@ -159,6 +160,6 @@ class LinearMix(nn.Module):
         if self.pseudo_mix is None:
             back = back.split([self.lmax + 1, back.shape[2] - self.lmax - 1], 2)[1]
         else:
-            zero = self.pseudo_mix(pseudo[0].flatten(1) * scales[-1])
-            rows = [zero.unflatten(1, (self.lmax + 1, self.pseudo_out)), *rows]
-        return edges.exchange.collect(torch.bmm(back, torch.cat(rows, 1)))
+            rows = [self.pseudo_mix(pseudo[0] * scales[-1]), *rows]
+        in_frame = torch.cat(rows, 1).unflatten(1, (-1, self.pseudo_out))
+        return edges.exchange.collect(torch.bmm(back, in_frame))

@@ -16,9 +16,6 @@ from mlip.nn.linear_mix import FinalLinearMix, LinearMix, ScalarLinearMix
 from mlip.nn.node import NodeUpdate, RMSNorm
 from mlip.settings import ModelSettings
 
-# Sums over alike neighbours are coherent: unit variance everywhere would start with forces far too large.
-_MESSAGE_SCALE = 0.25
-
 
 class RadialEmbedding(nn.Module):
     """Hidden radial features shared by all layers: the basis, and which two species face each other."""
@@ -30,10 +27,10 @@ class RadialEmbedding(nn.Module):
         self.target = normal(rng, num_species, width)
 
     def forward(self, basis: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """(E, num_radial) and the species of both ends (E,) → (E, width)."""
+        """(E, num_radial) and the species of both ends (E,) → (E, width), without the activation's gain."""
         num_species = self.source.shape[0]
         pairs = (self.source.unsqueeze(1) + self.target.unsqueeze(0)).flatten(0, 1) * 0.5
-        return silu(self.linear(basis) + pairs.index_select(0, source * num_species + target))
+        return nn.functional.silu(self.linear(basis) + pairs.index_select(0, source * num_species + target))
 
 
 class ScalarReadout(nn.Module):
@@ -62,11 +59,18 @@ class NequIP(nn.Module):
         settings: What the network is.
         num_species: Species the potential knows.
         avg_num_neighbors: Mean neighbours of an atom in the training data.
+        message_scale: Size of the sum of messages before anything is learnt.
         rng: Source of the initial weights.
     """
 
     def __init__(
-        self, settings: ModelSettings, num_species: int, avg_num_neighbors: float, rng: torch.Generator
+        self,
+        settings: ModelSettings,
+        num_species: int,
+        *,
+        avg_num_neighbors: float,
+        message_scale: float,
+        rng: torch.Generator,
     ) -> None:
         super().__init__()
         s, n = settings, settings.num_layers
@@ -74,7 +78,7 @@ class NequIP(nn.Module):
         pseudo_out = [tensors if s.parity and s.lmax and 1 <= k <= n - 3 else 0 for k in range(n)]
         pseudo_in = [0, *pseudo_out[:-1]]
         self.num_species = num_species
-        self.message_scale = _MESSAGE_SCALE / math.sqrt(avg_num_neighbors)
+        self.message_scale = message_scale / math.sqrt(avg_num_neighbors)
         self.geometry = Geometry(s.lmax, s.cutoff, s.num_radial, frames=n > 2, pseudo=any(pseudo_out))
         self.embedding = normal(rng, num_species, scalars)
         self.radial = RadialEmbedding(num_species, s.num_radial, s.radial_width, rng)
@@ -90,7 +94,7 @@ class NequIP(nn.Module):
                 pseudo_out=pseudo_out[k],
                 has_tensors=k > 0 and s.lmax > 0,
                 square=s.node_square,
-                message_scale=_MESSAGE_SCALE,
+                message_scale=message_scale,
                 rng=rng,
             )
             for k in range(n - 1)

@@ -1,0 +1,92 @@
+"""What the commands of this room share: reading arguments, output folders, progress, the report at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import typer
+from ase import Atoms
+from rich.console import Console
+from rich.progress import track
+
+from mlip.errors import InputError, MLIPError
+from mlip.files import output_folder
+from mlip.md.calculators import attached, calculator_from
+from mlip.report import CommandReport
+
+console = Console()
+
+
+def model_and_structures(
+    files: Sequence[Path], calculator: str | None, device: str, dtype: str | None, *, need: int = 1
+) -> tuple[Any, list[Path]]:
+    """Split the positional arguments: MODEL first, unless ``--calculator`` names another one.
+
+    Raises:
+        InputError: Too few files, or the model cannot be opened.
+    """
+    structures = list(files) if calculator is not None else list(files[1:])
+    if calculator is None and not files:
+        raise InputError("a MODEL is needed", mend="or --calculator module:factory")
+    if len(structures) < need:
+        raise InputError("a STRUCTURE is needed")
+    model = None if calculator is not None else files[0]
+    return calculator_from(model, factory=calculator, device=device, dtype=dtype), structures
+
+
+def read_structure(path: Path, calculator: Any, index: int = -1) -> Atoms:
+    """Read one structure, and see that the calculator can work with it.
+
+    Raises:
+        InputError: No such file, ASE cannot read it, or the calculator refuses it.
+    """
+    if not path.is_file():
+        raise InputError("no such structure file", file=path)
+    try:
+        atoms = ase.io.read(path, index=index)
+    except Exception as error:
+        raise InputError(f"ASE cannot read this structure: {error!r}", file=path) from error
+    try:
+        attached(atoms, calculator).get_potential_energy()
+    except MLIPError:
+        raise
+    except Exception as error:
+        raise InputError(f"the calculator cannot do this structure: {error!r}", file=path) from error
+    return atoms
+
+
+def folder_for(structure: Path, command: str, out: Path | None, *, several: bool, force: bool) -> Path:
+    """``--out``, or ``STRUCTURE-COMMAND`` in the present folder; one below ``--out`` for each of several."""
+    name = f"{structure.stem}-{command}"
+    return output_folder((out / name if several else out) if out is not None else Path(name), force=force)
+
+
+def bar(description: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    """A progress bar with time left, on a terminal's standard error; nothing elsewhere."""
+    shown = Console(stderr=True)
+    if not sys.stderr.isatty():
+        return iter
+    return lambda items: track(items, description=description, console=shown, transient=True)
+
+
+def finish(report: CommandReport, json_path: Path | None) -> None:
+    """Print the table of checks and the files, write the JSON, end with 1 when a check failed."""
+    report.print_checks(console)
+    for file in report.files:
+        console.print(f"wrote {file}", style="dim", highlight=False, soft_wrap=True)
+    if json_path is not None:
+        report.write_json(json_path)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def merge(report: CommandReport, structure: Path, results: dict[str, Any], *, several: bool) -> None:
+    """Put one structure's results into the report: as they are for one, by file name for several."""
+    if several:
+        report.results.setdefault("structures", {})[str(structure)] = results
+    else:
+        report.results.update(results)

@@ -1,0 +1,178 @@
+"""From labelled frames to batches: graphs built once, labels with masks, an order that can be taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlip.datasets.frame import LabelledFrame
+from mlip.datasets.progress import slowly
+from mlip.errors import InputError
+from mlip.graph import AtomicGraph, batch_graphs, build_graph
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Graphs and labels of several frames. A label that is missing or NaN is 0 here, and masked.
+
+    Attributes:
+        graph: All structures as one graph of N atoms in B structures.
+        energy: (B,), total energy, eV, float64 (−30 000 eV must not lose digits).
+        forces: (N, 3), eV/Å, float64.
+        stress: (B, 3, 3), eV/Å³, float64, ASE sign.
+        has_energy: (B,) bool.
+        has_forces: (N,) bool: all three components are there.
+        has_stress: (B,) bool.
+        weight: (B,), weight of each frame in the loss.
+        num_atoms: (B,), atoms in each frame.
+        labels: How many frames (energy, stress) or atoms (forces) carry each label.
+        frames: Index of each frame in its set.
+    """
+
+    graph: AtomicGraph
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    has_energy: Tensor
+    has_forces: Tensor
+    has_stress: Tensor
+    weight: Tensor
+    num_atoms: Tensor
+    labels: dict[str, int]
+    frames: tuple[int, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        tensors: dict[str, Any] = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return replace(self, graph=self.graph.to(device=device), **tensors)
+
+
+_TENSORS = ("energy", "forces", "stress", "has_energy", "has_forces", "has_stress", "weight", "num_atoms")
+
+
+def collate(samples: Sequence[Batch]) -> Batch:
+    """Several batches as one."""
+    if len(samples) == 1:
+        return samples[0]
+    return Batch(
+        graph=batch_graphs([s.graph for s in samples]),
+        labels={key: sum(s.labels[key] for s in samples) for key in samples[0].labels},
+        frames=tuple(frame for s in samples for frame in s.frames),
+        **{name: torch.cat([getattr(s, name) for s in samples]) for name in _TENSORS},
+    )
+
+
+def sample(frame: LabelledFrame, graph: AtomicGraph, index: int) -> Batch:
+    """One frame as a batch of its own."""
+    count = len(frame.atoms)
+    energy, has_energy = _label(frame.energy, (1,))
+    forces, has_forces = _label(frame.forces, (count, 3))
+    stress, has_stress = _label(frame.stress, (1, 3, 3))
+    return Batch(
+        graph=graph,
+        energy=energy,
+        forces=forces,
+        stress=stress,
+        has_energy=has_energy,
+        has_forces=has_forces,
+        has_stress=has_stress,
+        weight=torch.tensor([float(frame.weight)], dtype=torch.float64),
+        num_atoms=torch.tensor([count], dtype=torch.float64),
+        labels={
+            "energy": int(has_energy.sum()),
+            "forces": int(has_forces.sum()),
+            "stress": int(has_stress.sum()),
+        },
+        frames=(index,),
+    )
+
+
+def _label(value: object, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The label with missing entries set to 0, and the mask of the rows that are whole."""
+    if value is None:
+        return torch.zeros(shape, dtype=torch.float64), torch.zeros(shape[0], dtype=torch.bool)
+    array = torch.as_tensor(np.array(value, dtype=np.float64).reshape(shape))
+    whole = torch.isfinite(array.flatten(1) if array.dim() > 1 else array.unsqueeze(1)).all(dim=1)
+    mask = whole.reshape(-1, *[1] * (array.dim() - 1))
+    return torch.where(mask, array, torch.zeros_like(array)), whole
+
+
+class FrameSet:
+    """Labelled frames with their graphs, built once and kept.
+
+    Args:
+        name: What messages call the set.
+        frames: The frames.
+        cutoff: Å.
+        species: Chemical symbols in the order of the potential.
+        dtype: Precision of the graphs.
+
+    Raises:
+        InputError: A frame that cannot be made a graph, named by its file and index.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        frames: Sequence[LabelledFrame],
+        *,
+        cutoff: float,
+        species: Sequence[str],
+        dtype: torch.dtype,
+    ) -> None:
+        self.name, self.frames = name, list(frames)
+        self.samples: list[Batch] = []
+        for index, frame in enumerate(slowly(self.frames, f"neighbours in {name}")):
+            try:
+                graph = build_graph(frame.atoms, cutoff, species, dtype=dtype)
+            except InputError as error:
+                raise InputError(error.problem, file=frame.file, frame=frame.index, mend=error.mend) from None
+            self.samples.append(sample(frame, graph, index))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
+        """The frames of these indices as one batch."""
+        return collate([self.samples[i] for i in indices]).to(device)
+
+    def packs(self, max_edges: int) -> Iterator[list[int]]:
+        """Consecutive frames, as many at a time as ``max_edges`` allows (at least one): evaluation batches."""
+        pack: list[int] = []
+        edges = 0
+        for index, item in enumerate(self.samples):
+            if pack and edges + item.graph.num_edges > max_edges:
+                yield pack
+                pack, edges = [], 0
+            pack.append(index)
+            edges += item.graph.num_edges
+        if pack:
+            yield pack
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The order of the training frames: epoch k is one permutation, drawn from (seed, k) alone.
+
+    Because nothing but the epoch's number enters, an interrupted run takes up the order where it left it. A
+    set that the batch size does not divide is cut into batches whose sizes differ by at most one frame.
+    """
+
+    num_frames: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.num_frames // self.batch_size)
+
+    def epoch(self, number: int) -> list[list[int]]:
+        """All batches of an epoch."""
+        order = np.random.default_rng([self.seed, number]).permutation(self.num_frames)
+        return [part.tolist() for part in np.array_split(order, self.steps_per_epoch)]

@@ -1,0 +1,136 @@
+"""The loss: a list of terms, each a sum over labels and a count, so that batches and processes add up exactly.
+
+A term is weight × Σ w_f φ(prediction − label) / count, with φ the norm, w_f the weight of the frame a label
+belongs to, and the count that of the labels present (not of their weights: a frame of weight 2 counts as if it
+were there twice, and nothing is divided out again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlip.training.data import Batch
+from mlip.training.settings import LossTermSettings
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the loss compares with the labels: energy (B,) eV, forces (N, 3) eV/Å, stress (B, 3, 3) eV/Å³."""
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor | None
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Errors on the labels that exist.
+
+    Attributes:
+        values: (n, c), prediction − label, float64, one row per frame or atom; 0 where there is no label.
+        weights: (n, 1), the weight of each row's frame.
+        count: Number of components that have a label.
+    """
+
+    values: Tensor
+    weights: Tensor
+    count: int
+
+
+def residual(target: str, prediction: Prediction, batch: Batch, *, per_atom: bool = True) -> Residual:
+    """Errors of one target, masked where the label is missing.
+
+    Energies are divided by the number of atoms when ``per_atom``; a lone atom's is so left as it is.
+    """
+    if target == "energy":
+        error = prediction.energy.double() - batch.energy
+        values = error / batch.num_atoms if per_atom else error
+        return _masked(values.unsqueeze(1), batch.has_energy, batch.weight, batch.labels["energy"])
+    if target == "forces":
+        error = prediction.forces.double() - batch.forces
+        weights = batch.weight.index_select(0, batch.graph.structure)
+        return _masked(error, batch.has_forces, weights, batch.labels["forces"])
+    if target == "stress" and prediction.stress is not None:
+        error = (prediction.stress.double() - batch.stress).flatten(1)
+        return _masked(error, batch.has_stress, batch.weight, batch.labels["stress"])
+    raise ValueError(f"no prediction for target {target!r}")
+
+
+def _masked(values: Tensor, mask: Tensor, weights: Tensor, rows: int) -> Residual:
+    kept = torch.where(mask.unsqueeze(1), values, torch.zeros_like(values))
+    return Residual(kept, weights.unsqueeze(1), rows * values.shape[1])
+
+
+def mse(error: Tensor, _: float) -> Tensor:
+    """Squares of the components."""
+    return error.square()
+
+
+def mae(error: Tensor, _: float) -> Tensor:
+    """Absolute values of the components."""
+    return error.abs()
+
+
+def huber(error: Tensor, delta: float) -> Tensor:
+    """½ e² below δ and δ (|e| − ½ δ) above (P. J. Huber, Ann. Math. Stat. 35, 73 (1964))."""
+    return torch.nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
+
+
+def l2mae(error: Tensor, _: float) -> Tensor:
+    """Lengths of the rows: the mean length of the error vectors does not depend on the axes."""
+    return torch.linalg.vector_norm(error, dim=1, keepdim=True)
+
+
+NORMS: dict[str, Callable[[Tensor, float], Tensor]] = {"mse": mse, "mae": mae, "huber": huber, "l2mae": l2mae}
+_COLUMNS = {"energy": 1, "forces": 3, "stress": 9}
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One term (target, weight, norm)."""
+
+    settings: LossTermSettings
+
+    def count(self, batch: Batch) -> int:
+        """How many values the term averages over in this batch."""
+        columns = 1 if self.settings.norm == "l2mae" else _COLUMNS[self.settings.target]
+        return columns * batch.labels[self.settings.target]
+
+    def sum(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Weighted sum of the norms of the errors, a float64 scalar."""
+        error = residual(self.settings.target, prediction, batch, per_atom=self.settings.per_atom)
+        return (error.weights * NORMS[self.settings.norm](error.values, self.settings.delta)).sum()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The whole loss: the terms whose weight is not zero."""
+
+    terms: tuple[LossTerm, ...]
+
+    @classmethod
+    def from_settings(cls, settings: Sequence[LossTermSettings]) -> Loss:
+        """The terms as given."""
+        return cls(tuple(LossTerm(term) for term in settings if term.weight > 0))
+
+    @property
+    def targets(self) -> set[str]:
+        """Labels that the loss needs."""
+        return {term.settings.target for term in self.terms}
+
+    def counts(self, batch: Batch) -> list[int]:
+        """Values per term in this batch; to be summed over processes before the division."""
+        return [term.count(batch) for term in self.terms]
+
+    def sums(self, prediction: Prediction, batch: Batch) -> list[Tensor]:
+        """Weighted sums per term."""
+        return [term.sum(prediction, batch) for term in self.terms]
+
+    def total(self, sums: Sequence[Tensor], counts: Sequence[float]) -> Tensor:
+        """Σ weight · sum / count; a term without a label in the batch adds nothing."""
+        parts = zip(self.terms, sums, counts, strict=True)
+        return torch.stack([t.settings.weight * value / max(count, 1.0) for t, value, count in parts]).sum()

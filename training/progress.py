@@ -1,0 +1,99 @@
+"""What a person sees of a run: one bar with the time left, or a line now and then where there is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Reporter(Protocol):
+    """Told about every step and epoch."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+
+    def advance(self, progress: float, loss: float) -> None:
+        """After each step: how far (0 to 1) and its loss."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """After each epoch: its row of ``metrics.csv``."""
+
+
+class Silent:
+    """Says nothing: all processes but the first, and tests."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def advance(self, progress: float, loss: float) -> None:
+        """Nothing."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+class Bar(Silent):
+    """A progress bar on a terminal; elsewhere a line for each tenth of the run."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._bar.add_task("training", total=1.0, status="")
+        self._tenth, self._progress = -1, 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, progress: float, loss: float) -> None:  # noqa: ARG002
+        """Move the bar."""
+        self._progress = progress
+        self._bar.update(self._task, completed=progress)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Show the latest validation."""
+        if "val_loss" not in row:
+            return
+        text = status(row)
+        self._bar.update(self._task, status=text)
+        if not self._console.is_terminal and int(10 * self._progress) > self._tenth:
+            self._tenth = int(10 * self._progress)
+            self._console.print(f"{100 * self._progress:3.0f} %  {text}", highlight=False)
+
+
+def status(row: dict[str, Any]) -> str:
+    """``epoch 12  validation: energy 2.1 meV/atom, forces 34.0 meV/Å``."""
+    shown = [("energy", "meV_per_atom", "meV/atom"), ("forces", "meV_per_A", "meV/Å")]
+    parts = [
+        f"{name} {row[f'val_{name}_mae_{key}']:.4g} {unit}"
+        for name, key, unit in shown
+        if f"val_{name}_mae_{key}" in row
+    ]
+    return f"epoch {row['epoch']:.0f}  validation MAE: {', '.join(parts)}"

@@ -1,0 +1,97 @@
+"""Everything that changes while a run goes on, and nothing else: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch.optim import Optimizer
+
+from mlip.potential import Potential
+from mlip.training.ema import NoAverage, WeightAverage
+from mlip.training.schedule import Schedule
+
+
+@dataclass
+class Position:
+    """Where in the run we are.
+
+    Attributes:
+        epoch: Finished epochs.
+        batch: Finished batches of the epoch under way.
+        step: Optimiser steps so far.
+        best_loss: Best validation loss.
+        best_epoch: The epoch it was found in.
+        train_loss: Sum of the losses of the steps of this epoch.
+        train_errors: ``ErrorSums`` of this epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    train_loss: float = 0.0
+    train_errors: list[float] = field(default_factory=list)
+
+
+class Clock:
+    """Minutes of training over all parts of a resumed run."""
+
+    def __init__(self) -> None:
+        self._before, self._start = 0.0, time.monotonic()
+
+    @property
+    def minutes(self) -> float:
+        """Minutes so far."""
+        return self._before + (time.monotonic() - self._start) / 60.0
+
+    def start(self, minutes: float) -> None:
+        """Go on from the minutes that earlier parts took."""
+        self._before, self._start = minutes, time.monotonic()
+
+
+@dataclass
+class TrainingState:
+    """Weights, their average, optimiser, schedule, position and clock.
+
+    No random state is kept: the order of frames and the noise of a step follow from the seed and the step's
+    number (`mlip.training.data.Sampler`, `mlip.training.step`).
+    """
+
+    model: Potential
+    average: WeightAverage | NoAverage
+    optimizer: Optimizer
+    schedule: Schedule
+    position: Position = field(default_factory=Position)
+    clock: Clock = field(default_factory=Clock)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "position": asdict(self.position),
+            "minutes": self.clock.minutes,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where the other run was."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.position = Position(**state["position"])
+        self.clock.start(state["minutes"])
+
+    @property
+    def averaged_model(self) -> Potential:
+        """The model that is validated and saved: with averaged weights where an average is kept."""
+        model = self.average.model
+        if not isinstance(model, Potential):
+            raise TypeError("the averaged model is not a Potential")
+        return model

@@ -1,0 +1,133 @@
+"""One optimiser step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from mlip.derivatives import evaluate
+from mlip.errors import MLIPError
+from mlip.potential import Potential
+from mlip.training.data import Batch
+from mlip.training.distributed import Group
+from mlip.training.loss import Loss, Prediction
+from mlip.training.optimizers import set_learning_rate
+from mlip.training.state import TrainingState
+
+
+class DivergenceError(MLIPError):
+    """A step gave NaN or infinity; the weights before it were kept.
+
+    Args:
+        problem: Which step, and what was not finite.
+        frames: Indices of the training frames under suspicion.
+        names: Where these frames are: file and index.
+    """
+
+    def __init__(self, problem: str, frames: Sequence[int] = (), names: Sequence[str] = ()) -> None:
+        self.problem, self.frames = problem, list(frames)
+        where = f" in training frames {self.frames}" if frames else ""
+        files = f" ({'; '.join(names)})" if names else ""
+        mend = "the last checkpoint is kept; lower training.learning_rate, or look at these frames"
+        super().__init__(f"{problem}{where}{files}; {mend}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step as a function of state, batch and learning rate.
+
+    Args:
+        loss: What is minimised.
+        group: The processes that share the batch.
+        clip: Largest norm of the gradient.
+        seed: Seed of dropout and noise.
+    """
+
+    loss: Loss
+    group: Group
+    clip: float
+    seed: int
+
+    def __call__(
+        self, state: TrainingState, batch: Batch | None, counts: Sequence[float], rate: float
+    ) -> tuple[Tensor, Prediction | None]:
+        """Forward, backward, all-reduce, clip, update.
+
+        Args:
+            state: Changed in place.
+            batch: This process's frames; None when it has none of this batch.
+            counts: Labels per term over all processes.
+            rate: Learning rate.
+
+        Returns:
+            The loss of the whole batch (a float64 scalar), and the predictions.
+
+        Raises:
+            DivergenceError: Loss or gradient are not finite.
+        """
+        state.model.train()
+        state.optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
+        value, prediction = self._backward(state.model, batch, counts)
+        parameters = [p for p in state.model.parameters() if p.requires_grad]
+        value = self.group.sum_gradients(parameters, value)
+        norm = clip_gradients(parameters, self.clip)
+        if not bool(torch.isfinite(norm) & torch.isfinite(value)):
+            problem = f"step {state.position.step + 1} diverged: loss {float(value):.3g}, gradient {float(norm):.3g}"
+            raise DivergenceError(problem, _suspects(batch, prediction))
+        set_learning_rate(state.optimizer, rate)
+        state.optimizer.step()
+        state.average.update()
+        return value, prediction
+
+    def _backward(
+        self, model: Potential, batch: Batch | None, counts: Sequence[float]
+    ) -> tuple[Tensor, Prediction | None]:
+        if batch is None:
+            return torch.zeros((), dtype=torch.float64, device=model.device), None
+        prediction = predict(model, batch, stress="stress" in self.loss.targets, create_graph=True)
+        value = self.loss.total(self.loss.sums(prediction, batch), counts)
+        value.backward()
+        return value.detach(), prediction
+
+
+def predict(model: Potential, batch: Batch, *, stress: bool, create_graph: bool = False) -> Prediction:
+    """Energy, forces and, where asked for, stress of a batch."""
+    out = evaluate(model, batch.graph, stress=stress, create_graph=create_graph)
+    return Prediction(out.energy, out.forces, out.stress)
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
+    """Scale all gradients so that their common norm does not exceed the limit; return the norm before that.
+
+    Not in place, as torch's own is: autograd may hand one tensor to two parameters (whenever a loss depends on
+    their sum alone), which would then be scaled twice.
+    """
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if bool(norm > limit):
+        factor = limit / norm
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad * factor
+    return norm
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """A seed for each step and process, so that noise is the same in a resumed run."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _suspects(batch: Batch | None, prediction: Prediction | None) -> list[int]:
+    """The frames whose prediction is not finite; all of the batch when only the gradient is at fault."""
+    if batch is None or prediction is None:
+        return []
+    atoms = ~torch.isfinite(prediction.forces).all(dim=1)
+    bad = ~torch.isfinite(prediction.energy)
+    bad = bad.index_put((batch.graph.structure[atoms],), torch.tensor(True, device=bad.device))
+    chosen = [frame for frame, is_bad in zip(batch.frames, bad.tolist(), strict=True) if is_bad]
+    return chosen or list(batch.frames)
