@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import mlip
 from mlip.errors import MLIPError
+from mlip.memory import keep_freed_memory
 
 # command → (module, attribute, one line of help). The module is imported only when the command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -102,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
         0 when done and every check passed, 1 when a check failed, 2 on bad input or usage.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    keep_freed_memory()
     try:
         app(args=[a for a in arguments if a != "--debug"], prog_name="mlip")
     except SystemExit as stop:

@@ -61,6 +61,7 @@ class MLIPCalculator(Calculator):
         self.neighbors = SkinNeighbors(self.potential.cutoff, skin)
         self.ranges = TrainingRanges(self.potential.metadata.get("ranges", {}))
         self._warned = False
+        self._exact_members: list[Potential] | None = None
         if len(self.potentials) > 1:
             self.implemented_properties = [
                 *type(self).implemented_properties,
@@ -175,8 +176,11 @@ class MLIPCalculator(Calculator):
         self.results["energy_std"] = float(self.results["energy_std"])
 
     def _exact(self) -> list[Potential]:
-        """The members in float64."""
-        return [p if p.dtype == torch.float64 else _copy(p, torch.float64) for p in self.potentials]
+        """The members in float64, copied when first needed."""
+        if self._exact_members is None:
+            members = [p if p.dtype == torch.float64 else _copy(p, torch.float64) for p in self.potentials]
+            self._exact_members = members
+        return self._exact_members
 
     def _product(self, potential: Potential, atoms: Atoms, vector: np.ndarray) -> np.ndarray:
         tensor = torch.as_tensor(vector, dtype=torch.float64, device=potential.device)

@@ -67,7 +67,7 @@ def _check(calculator: Any, folder: Path, report: Any) -> None:
     from mlip.datasets import silicon
     from mlip.md import check
 
-    result = check(calculator, silicon.primitive_cell().repeat((2, 2, 2)), nve_steps=0)
+    result = check(calculator, silicon.primitive_cell().repeat((2, 2, 2)), nve_steps=100)
     path = folder / "check.png"
     result.plot().savefig(path, dpi=150)
     report.files.append(path)
@@ -75,10 +75,14 @@ def _check(calculator: Any, folder: Path, report: Any) -> None:
 
 
 def _dynamics(calculator: Any, folder: Path, seed: int, report: Any, console: Any) -> None:
+    import numpy as np
+    from ase.build import make_supercell
+
     from mlip.datasets import silicon
     from mlip.md import run_md
 
-    atoms = silicon.primitive_cell().repeat((4, 4, 2))
+    cubic = np.ones((3, 3), dtype=int) - 2 * np.eye(3, dtype=int)  # primitive → conventional cell
+    atoms = make_supercell(silicon.primitive_cell(), 2 * cubic)
     result = run_md(
         atoms,
         calculator,

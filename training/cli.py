@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -27,12 +28,13 @@ def train(
     """Train a potential; everything goes to runs/NAME, and an interrupted run goes on with --resume."""
     from mlip.training.run import train as run
 
-    console = Console(stderr=True) if as_json else Console()
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks
+    console = Console(stderr=as_json, quiet=not first)
     result = run(config, overrides or [], resume=resume, force=force, console=console)
     if result.signal is not None:
         console.print(f"interrupted: go on with --resume ({result.folder})", highlight=False)
         raise typer.Exit(128 + result.signal)
-    if as_json:
+    if as_json and first:
         inputs = {"config": config, "overrides": overrides or []}
         report = CommandReport("train", inputs, result.to_dict(), files=result.files)
         print(json.dumps(report.to_dict(), indent=2, allow_nan=False))

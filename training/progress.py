@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 
 class Reporter(Protocol):
@@ -50,15 +50,7 @@ class Bar(Silent):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("<"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
-        )
+        columns = (BarColumn(16), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.fields[status]}"))
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._task = self._bar.add_task("training", total=1.0, status="")
         self._tenth, self._progress = -1, 0.0
@@ -89,11 +81,7 @@ class Bar(Silent):
 
 
 def status(row: dict[str, Any]) -> str:
-    """``epoch 12  validation: energy 2.1 meV/atom, forces 34.0 meV/Å``."""
-    shown = [("energy", "meV_per_atom", "meV/atom"), ("forces", "meV_per_A", "meV/Å")]
-    parts = [
-        f"{name} {row[f'val_{name}_mae_{key}']:.4g} {unit}"
-        for name, key, unit in shown
-        if f"val_{name}_mae_{key}" in row
-    ]
-    return f"epoch {row['epoch']:.0f}  validation MAE: {', '.join(parts)}"
+    """``epoch 12: E 2.1 meV/atom, F 34.0 meV/Å``, mean absolute errors on the validation frames."""
+    shown = [("E", "val_energy_mae_meV_per_atom", "meV/atom"), ("F", "val_forces_mae_meV_per_A", "meV/Å")]
+    parts = [f"{name} {row[key]:.3g} {unit}" for name, key, unit in shown if key in row]
+    return f"epoch {row['epoch']:.0f}: {', '.join(parts)}"

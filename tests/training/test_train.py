@@ -243,7 +243,7 @@ def test_the_terms_of_the_loss_and_the_frames_are_printed_first(settings):
     text = io.StringIO()
     train(settings(), console=Console(file=text, width=160))
     said = text.getvalue()
-    assert said.index("train") < said.index("E0 (") < said.index("forces (eV/Å)") < said.index("validation MAE")
+    assert said.index("train") < said.index("E0 (") < said.index("forces (eV/Å)") < said.index("epoch 1: E ")
     assert "copper.xyz" in said
 
 
