@@ -57,23 +57,36 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            update = self._orthogonal if group["matrices"] else self._adaptive
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update(parameter, parameter.grad, group), alpha=-group["lr"])
+            updates = self._orthogonal if group["matrices"] else self._adaptive
+            trained = [p for p in group["params"] if p.grad is not None]
+            for parameter, update in zip(trained, updates(trained, group), strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
         return loss
 
-    def _orthogonal(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        state = self.state[parameter]
+    def _orthogonal(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Matrices of one shape are orthogonalised together, whichever parameters they belong to."""
+        directions = [self._with_momentum(p, group["momentum"]) for p in parameters]
+        shapes = [d.shape[-2:] for d in directions]
+        for shape in dict.fromkeys(shapes):
+            chosen = [k for k, other in enumerate(shapes) if other == shape]
+            stacks = [directions[k].reshape(-1, *shape) for k in chosen]
+            done = orthogonalize(torch.cat(stacks), group["eps"]) * max(shape) ** 0.5
+            for k, part in zip(chosen, done.split([len(stack) for stack in stacks]), strict=True):
+                directions[k] = part.reshape(directions[k].shape)
+        return directions
+
+    def _with_momentum(self, parameter: Tensor, momentum: float) -> Tensor:
+        state, gradient = self.state[parameter], parameter.grad
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        average = state["momentum"].mul_(group["momentum"]).add_(gradient)
-        direction = orthogonalize(gradient + group["momentum"] * average, group["eps"])
-        return direction * max(parameter.shape[-2:]) ** 0.5
+        average = state["momentum"].mul_(momentum).add_(gradient)
+        return gradient + momentum * average
 
-    def _adaptive(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        state = self.state[parameter]
+    def _adaptive(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        return [self._adam(p, group) for p in parameters]
+
+    def _adam(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        state, gradient = self.state[parameter], parameter.grad
         if "count" not in state:
             state.update(count=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
         state["count"] += 1
