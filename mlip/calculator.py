@@ -40,7 +40,8 @@ class MLIPCalculator(Calculator):
         InputError: A model cannot be read, or the committee's members differ in species or cutoff.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    # a list, as ASE has it; a committee extends its own copy
+    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
     default_parameters: ClassVar[dict[str, Any]] = {}
 
     def __init__(

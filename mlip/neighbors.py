@@ -55,7 +55,9 @@ class SkinNeighbors:
                 return True
             deformation = np.linalg.solve(old.cell.array, atoms.cell.array)
             positions = positions @ deformation
-            stretch = np.linalg.norm(np.linalg.inv(deformation), 2)  # how much closer strain brings a candidate
+            stretch = float(
+                np.linalg.norm(np.linalg.inv(deformation), 2)
+            )  # how much closer strain brings a candidate
             allowed = (self.cutoff + self.skin) / stretch - self.cutoff
         moved = np.linalg.norm(atoms.positions - positions, axis=1)
         return bool(2 * moved.max() >= allowed)

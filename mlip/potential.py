@@ -45,6 +45,10 @@ class Normalization:
 class Reference(nn.Module):
     """Reference energies, scale and shift, in float64 whatever the precision of the network."""
 
+    e0: Tensor
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, species: Sequence[str], normalization: Normalization) -> None:
         super().__init__()
         e0 = [float(normalization.e0.get(symbol, 0.0)) for symbol in species]

@@ -76,7 +76,7 @@ class Muon(Optimizer):
         return directions
 
     def _with_momentum(self, parameter: Tensor, momentum: float) -> Tensor:
-        state, gradient = self.state[parameter], parameter.grad
+        state, gradient = self.state[parameter], _gradient(parameter)
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
         average = state["momentum"].mul_(momentum).add_(gradient)
@@ -86,7 +86,7 @@ class Muon(Optimizer):
         return [self._adam(p, group) for p in parameters]
 
     def _adam(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        state, gradient = self.state[parameter], parameter.grad
+        state, gradient = self.state[parameter], _gradient(parameter)
         if "count" not in state:
             state.update(count=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
         state["count"] += 1
@@ -94,6 +94,12 @@ class Muon(Optimizer):
         mean = state["mean"].lerp_(gradient, 1 - first) / (1 - first ** state["count"])
         square = state["square"].lerp_(gradient.square(), 1 - second) / (1 - second ** state["count"])
         return mean / (square.sqrt() + group["eps"])
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:
+        raise RuntimeError("a parameter without gradient cannot be stepped")
+    return parameter.grad
 
 
 def is_matrix(parameter: Tensor) -> bool:

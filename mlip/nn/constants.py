@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from e3nn import o3
@@ -22,6 +22,10 @@ class Constants(nn.Module):
         self._originals = {name: tensor.to(torch.float64) for name, tensor in tensors.items()}
         for name, tensor in self._originals.items():
             self.register_buffer(name, tensor.to(torch.get_default_dtype()), persistent=False)
+
+    def __getattr__(self, name: str) -> Tensor:
+        """A constant by its name."""
+        return cast("Tensor", super().__getattr__(name))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         super()._apply(fn, recurse)

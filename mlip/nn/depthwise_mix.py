@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mlip.nn.constants import Constants, clebsch_gordan
-from mlip.nn.features import EdgeContext, Features
+from mlip.nn.features import EdgeContext, EdgeMix, Features, present
 from mlip.nn.layout import signed_sizes
 from mlip.nn.linear import SILU_GAIN, DegreeLinear, Linear, normal
 
@@ -115,9 +115,9 @@ class PathWeights(nn.Module):
         """(E, width) → for each group and each of its outputs one (E, C) per input."""
         for layer in self.hidden:
             hidden = nn.functional.silu(layer(hidden))
-        table = self.constants.table * self.scale
-        weight = torch.matmul(self.weight, table).transpose(1, 2).flatten(1)
-        bias = torch.matmul(self.bias, self.constants.table).t().flatten()
+        table = self.constants.table
+        weight = torch.matmul(self.weight, table * self.scale).transpose(1, 2).flatten(1)
+        bias = torch.matmul(self.bias, table).t().flatten()
         columns = iter(torch.addmm(bias, hidden, weight).split(self.channels, 1))
         return [[tuple(islice(columns, inputs)) for _ in range(outputs)] for outputs, inputs in self.shapes]
 
@@ -142,7 +142,7 @@ def _pseudo(lmax: int, lmin: int = 0) -> list[tuple[int, int]]:
     return [(-1, l) for l in range(lmin, lmax + 1)]
 
 
-class ScalarDepthwiseMix(nn.Module):
+class ScalarDepthwiseMix(EdgeMix):
     """First layer: scalars in, all natural degrees out."""
 
     def __init__(
@@ -174,7 +174,7 @@ class ScalarDepthwiseMix(nn.Module):
         return Features(collected, edges.exchange.collect(torch.bmm(edges.harmonics_back, in_frame)))
 
 
-class FinalDepthwiseMix(nn.Module):
+class FinalDepthwiseMix(EdgeMix):
     """Last layer: natural degrees in, scalars out."""
 
     def __init__(
@@ -199,14 +199,14 @@ class FinalDepthwiseMix(nn.Module):
         """Features of the nodes → the summed scalars at each node."""
         sent = [edges.exchange.gather(self.up(features.scalars))]
         if self.up_tensors is not None and features.tensors is not None and edges.geometry.harmonics is not None:
-            tensors = edges.exchange.gather(self.up_tensors(features.tensors))
+            tensors = edges.exchange.gather(self.up_tensors(present(features.tensors)))
             sent += torch.bmm(edges.geometry.harmonics, tensors).unbind(1)
         (weights,) = self.weights(edges.radial)
         (mixed,) = couple(weights, sent)
         return Features(edges.exchange.collect(mixed * edges.weight))
 
 
-class DepthwiseMix(nn.Module):
+class DepthwiseMix(EdgeMix):
     """Middle layer: all degrees in and out, one weight per channel and path.
 
     Args:
@@ -258,17 +258,19 @@ class DepthwiseMix(nn.Module):
         orders = self._mix_orders(natural, pseudo, weights)
         collected = edges.exchange.collect(scalars * edges.weight)
         rows = torch.stack([*tensors, *(row for order in orders for row in order[0])], 1)
-        back = edges.exchange.collect(torch.bmm(edges.from_frame, rows))
+        back = edges.exchange.collect(torch.bmm(present(edges.from_frame), rows))
         return Features(collected, back, self._pseudo_back(pseudo, orders, weights, edges))
 
     def _to_edge(self, features: Features, edges: EdgeContext) -> tuple[Rows, Rows]:
         """Sent tensors in the edge frame: the rows of m = 0, +1, −1, +2 …; pseudo ones likewise, or nothing."""
-        sent = torch.bmm(edges.geometry.to_frame, edges.exchange.gather(self.up_tensors(features.tensors)))
+        sent = torch.bmm(
+            present(edges.geometry.to_frame), edges.exchange.gather(self.up_tensors(present(features.tensors)))
+        )
         natural = _grouped(sent, self.rows)
         if self.up_pseudo is None:
             return natural, []
-        gathered = edges.exchange.gather(self.up_pseudo(features.pseudo))
-        return natural, _grouped(torch.bmm(edges.geometry.pseudo_to_frame, gathered), self.pseudo_rows)
+        gathered = edges.exchange.gather(self.up_pseudo(present(features.pseudo)))
+        return natural, _grouped(torch.bmm(present(edges.geometry.pseudo_to_frame), gathered), self.pseudo_rows)
 
     def _mix_orders(self, natural: Rows, pseudo: Rows, weights: list[list[tuple[Tensor, ...]]]) -> list[Rows]:
         """For m = +1, −1, +2 …: the rows that leave, natural and pseudo."""
@@ -285,7 +287,7 @@ class DepthwiseMix(nn.Module):
     ) -> Tensor | None:
         if not self.pseudo_out:
             return None
-        rows, back = [row for order in orders for row in order[1]], edges.pseudo_from_frame
+        rows, back = [row for order in orders for row in order[1]], present(edges.pseudo_from_frame)
         if pseudo:
             rows = [*couple(weights[-1], pseudo[0]), *rows]
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlip.exchange import Exchange
 from mlip.nn.geometry import EdgeGeometry
@@ -23,6 +23,17 @@ class Features:
     scalars: Tensor
     tensors: Tensor | None = None
     pseudo: Tensor | None = None
+
+
+def present(tensor: Tensor | None) -> Tensor:
+    """What a layer was built to expect.
+
+    Raises:
+        RuntimeError: It is not there: the layers of the network do not fit together.
+    """
+    if tensor is None:
+        raise RuntimeError("a layer expects features that the one before it does not make")
+    return tensor
 
 
 @dataclass(frozen=True)
@@ -50,3 +61,13 @@ class EdgeContext:
     species: Tensor
     one_hot: Tensor
     exchange: Exchange
+
+
+class EdgeMix(nn.Module):
+    """Base of the layers that turn node features into summed messages.
+
+    Attributes:
+        out_scalars: Scalar channels of the messages.
+    """
+
+    out_scalars: int

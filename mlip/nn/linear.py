@@ -62,6 +62,8 @@ class DegreeLinear(nn.Module):
         lmin: Lowest degree in the block.
     """
 
+    degrees: Tensor
+
     def __init__(self, lmax: int, inputs: int, outputs: int, rng: torch.Generator, lmin: int = 1) -> None:
         super().__init__()
         self.weight = normal(rng, lmax + 1 - lmin, inputs, outputs)

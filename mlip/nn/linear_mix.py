@@ -12,14 +12,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mlip.nn.features import EdgeContext, Features
+from mlip.nn.features import EdgeContext, EdgeMix, Features, present
 from mlip.nn.layout import signed_sizes
 from mlip.nn.linear import Linear, RadialNetwork
 
 _HALF = 1 / math.sqrt(2)
 
 
-class ScalarLinearMix(nn.Module):
+class ScalarLinearMix(EdgeMix):
     """First layer: scalars in; scalars and, through m = 0, tensors out."""
 
     def __init__(self, lmax: int, scalars: int, tensors: int, width: int, depth: int, rng: torch.Generator) -> None:
@@ -45,7 +45,7 @@ class ScalarLinearMix(nn.Module):
         return Features(collected, edges.exchange.collect(torch.bmm(edges.harmonics_back, in_frame)))
 
 
-class FinalLinearMix(nn.Module):
+class FinalLinearMix(EdgeMix):
     """Last layer: everything in; only m = 0 → l = 0 is needed."""
 
     def __init__(self, lmax: int, scalars: int, tensors: int, width: int, depth: int, rng: torch.Generator) -> None:
@@ -61,13 +61,13 @@ class FinalLinearMix(nn.Module):
         scales = self.radial(edges.radial)
         mixed = self.from_scalars(edges.exchange.gather(features.scalars) * scales[0])
         if self.from_tensors is not None and features.tensors is not None and edges.geometry.harmonics is not None:
-            sent = edges.exchange.gather(features.tensors)
+            sent = edges.exchange.gather(present(features.tensors))
             along = torch.bmm(edges.geometry.harmonics, sent).flatten(1)
             mixed = self.from_tensors.add_to(mixed, along * scales[1]) * _HALF
         return Features(edges.exchange.collect(mixed * edges.weight))
 
 
-class LinearMix(nn.Module):
+class LinearMix(EdgeMix):
     """Middle layer: all degrees in and out.
 
     Args:
@@ -123,16 +123,16 @@ class LinearMix(nn.Module):
         ]
         collected = edges.exchange.collect(scalars * edges.weight)
         rows = torch.cat([tensors, *(order[0] for order in orders)], 1).unflatten(1, (-1, self.tensors))
-        back = edges.exchange.collect(torch.bmm(edges.from_frame, rows))
+        back = edges.exchange.collect(torch.bmm(present(edges.from_frame), rows))
         return Features(collected, back, self._pseudo_back(pseudo, orders, scales, edges))
 
     def _to_edge(self, features: Features, edges: EdgeContext) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Sent tensors in the edge frame, (E, rows·C) for m = 0, +1, −1, +2 …; pseudo ones likewise, or nothing."""
-        sent = torch.bmm(edges.geometry.to_frame, edges.exchange.gather(features.tensors))
+        sent = torch.bmm(present(edges.geometry.to_frame), edges.exchange.gather(present(features.tensors)))
         natural = sent.flatten(1).split(self.parts, 1)
         if not self.pseudo_in:
             return natural, ()
-        sent = torch.bmm(edges.geometry.pseudo_to_frame, edges.exchange.gather(features.pseudo))
+        sent = torch.bmm(present(edges.geometry.pseudo_to_frame), edges.exchange.gather(present(features.pseudo)))
         return natural, sent.flatten(1).split(self.pseudo_parts, 1)
 
     def _mix_order(
@@ -156,7 +156,7 @@ class LinearMix(nn.Module):
         """Pseudo rows back to the lab frame; m = 0 exists only where pseudo features came in."""
         if not self.pseudo_out:
             return None
-        rows, back = [order[1] for order in orders], edges.pseudo_from_frame
+        rows, back = [order[1] for order in orders], present(edges.pseudo_from_frame)
         if self.pseudo_mix is None:
             back = back.split([self.lmax + 1, back.shape[2] - self.lmax - 1], 2)[1]
         else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mlip.exchange import Exchange
 from mlip.nn.depthwise_mix import DepthwiseMix, FinalDepthwiseMix, ScalarDepthwiseMix
-from mlip.nn.features import EdgeContext, Features
+from mlip.nn.features import EdgeContext, EdgeMix, Features
 from mlip.nn.geometry import EdgeGeometry, Geometry
 from mlip.nn.linear import Linear, SpeciesLinear, normal, silu
 from mlip.nn.linear_mix import FinalLinearMix, LinearMix, ScalarLinearMix
@@ -82,12 +83,13 @@ class NequIP(nn.Module):
         self.geometry = Geometry(s.lmax, s.cutoff, s.num_radial, frames=n > 2, pseudo=any(pseudo_out))
         self.embedding = normal(rng, num_species, scalars)
         self.radial = RadialEmbedding(num_species, s.num_radial, s.radial_width, rng)
-        self.mixes = nn.ModuleList(_mix(s, k, pseudo_in[k], pseudo_out[k], rng) for k in range(n))
+        mixes = [_mix(s, k, pseudo_in[k], pseudo_out[k], rng) for k in range(n)]
+        self.mixes = nn.ModuleList(mixes)
         self.updates = nn.ModuleList(
             NodeUpdate(
                 num_species=num_species,
                 lmax=s.lmax,
-                scalars_in=self.mixes[k].out_scalars,
+                scalars_in=mixes[k].out_scalars,
                 scalars=scalars,
                 tensors=tensors,
                 pseudo_in=pseudo_in[k],
@@ -100,7 +102,7 @@ class NequIP(nn.Module):
             for k in range(n - 1)
         )
         self.norm = RMSNorm() if s.norm else None
-        self.readout = ScalarReadout(num_species, self.mixes[-1].out_scalars, scalars, rng)
+        self.readout = ScalarReadout(num_species, mixes[-1].out_scalars, scalars, rng)
 
     def forward(self, edge_vectors: Tensor, species: Tensor, exchange: Exchange) -> tuple[Tensor, Tensor]:
         """Energies of the nodes, and how full their neighbourhoods are.
@@ -144,11 +146,11 @@ class NequIP(nn.Module):
         )
 
 
-def _mix(s: ModelSettings, layer: int, pseudo_in: int, pseudo_out: int, rng: torch.Generator) -> nn.Module:
+def _mix(s: ModelSettings, layer: int, pseudo_in: int, pseudo_out: int, rng: torch.Generator) -> EdgeMix:
     """The edge mixing of one layer: first, last, and those between are different classes."""
     scalars, tensors = s.num_channels
     first, last = layer == 0, layer == s.num_layers - 1
-    common = {
+    common: dict[str, Any] = {
         "lmax": 0 if first and last else s.lmax,
         "scalars": scalars,
         "width": s.radial_width,

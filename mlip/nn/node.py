@@ -79,7 +79,7 @@ class RMSNorm(nn.Module):
         """The features at rms ≈ 1."""
         parts = [part for part in (features.scalars, features.tensors, features.pseudo) if part is not None]
         count = sum(part[0].numel() for part in parts)
-        square = sum(part.square().flatten(1).sum(1) for part in parts)
+        square = torch.stack([part.square().flatten(1).sum(1) for part in parts]).sum(0)
         inverse = torch.rsqrt(square * (1 / count) + self.epsilon)
         return Features(
             features.scalars * inverse[:, None],
@@ -104,6 +104,9 @@ class NodeUpdate(nn.Module):
         message_scale: Size of the messages that the square undoes, so that its start value is of order one.
         rng: Source of the initial weights.
     """
+
+    degrees: Tensor
+    pseudo_degrees: Tensor
 
     def __init__(
         self,
