@@ -102,13 +102,15 @@ def _dynamics(calculator: Any, folder: Path, seed: int, report: Any, console: An
 
 
 def _phonons(calculator: Any, folder: Path, report: Any, console: Any) -> None:
+    from dataclasses import replace
+
     import numpy as np
 
     from mlip.datasets import silicon
     from mlip.md import interpolation_baseline, phonons, read_reference
     from mlip.report import Check
 
-    reference = read_reference(silicon.FOLDER / "dfpt.json")
+    reference = replace(read_reference(silicon.FOLDER / "dfpt.json"), name="DFPT")
     result = phonons(silicon.primitive_cell(), calculator, references=[reference])
     report.files += result.write(folder / "phonons")
     comparison = result.references[0]

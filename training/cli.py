@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,21 +22,20 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run that is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON to this file.")] = None,
 ) -> None:
     """Train a potential; everything goes to runs/NAME, and an interrupted run goes on with --resume."""
     from mlip.training.run import train as run
 
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks
-    console = Console(stderr=as_json, quiet=not first)
+    console = Console(quiet=not first)
     result = run(config, overrides or [], resume=resume, force=force, console=console)
     if result.signal is not None:
         console.print(f"interrupted: go on with --resume ({result.folder})", highlight=False)
         raise typer.Exit(128 + result.signal)
-    if as_json and first:
+    if json is not None and first:
         inputs = {"config": config, "overrides": overrides or []}
-        report = CommandReport("train", inputs, result.to_dict(), files=result.files)
-        print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        CommandReport("train", inputs, result.to_dict(), files=result.files).write_json(json)
     console.print(f"done ({result.reason}): {result.best_path}", highlight=False)
 
 
@@ -51,7 +49,7 @@ def evaluate(
     index: Annotated[str | None, typer.Option(help="Which frames: 0:100.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for figures (default DATA-evaluate).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what the folder holds.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON to this file.")] = None,
 ) -> None:
     """Errors of a model on labelled frames, per configuration type and element."""
     from mlip.training.evaluation import evaluate as run
@@ -62,10 +60,9 @@ def evaluate(
     if plot:
         folder = output_folder(out or Path(f"{Path(data.replace(':', '-')).stem}-evaluate"), force=force)
         files.append(save_figure(result.plot(), folder / "parity.png"))
-    if as_json:
-        report = CommandReport("evaluate", {"model": str(model), "data": data}, result.to_dict(), files=files)
-        print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
-        return
+    if json is not None:
+        inputs = {"model": str(model), "data": data}
+        CommandReport("evaluate", inputs, result.to_dict(), files=files).write_json(json)
     console = Console()
     console.print(result.table())
     for file in files:

@@ -88,10 +88,9 @@ def test_molecules_have_no_stress(model, copper):
 
 def test_command_line(model_file, alloy, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert (
-        main(["evaluate", str(model_file), str(alloy), "--plot", "--out", "figures", "--json", "--index", "0:4"]) == 0
-    )
-    report = json.loads(capsys.readouterr().out)
+    options = ["--plot", "--out", "figures", "--json", "report.json", "--index", "0:4"]
+    assert main(["evaluate", str(model_file), str(alloy), *options]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
     assert report["command"] == "evaluate"
     assert report["results"]["groups"][0]["frames"] == 4
     assert (tmp_path / "figures/parity.png").stat().st_size > 5000
