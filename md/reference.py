@@ -231,6 +231,7 @@ def _beside(path: Path, name: str) -> Path:
 
 def _from_phonopy_yaml(path: Path, force_sets: Path | None, text: str | None = None) -> Reference:
     text = path.read_text() if text is None else text
+    _refuse_tags(path, text)
     born = path.parent / "BORN"
     born_file = born if born.is_file() and "born_effective_charge" not in text else None
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -245,6 +246,18 @@ def _from_phonopy_yaml(path: Path, force_sets: Path | None, text: str | None = N
     if phonon.force_constants is None:
         raise InputError("holds no force sets and no force constants", file=path, key="reference")
     return reference_from_phonopy(phonon, _name(path))
+
+
+def _refuse_tags(path: Path, text: str) -> None:
+    """Phonopy's loader runs what a YAML tag asks for; the files it writes have no tags."""
+    try:
+        events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        tagged = any(getattr(event, "tag", None) is not None for event in events)
+    except yaml.YAMLError as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"is not valid YAML: {problem}", file=path, key="reference") from None
+    if tagged:
+        raise InputError("carries YAML tags, which could run code", file=path, key="reference")
 
 
 def reference_from_phonopy(phonon: Any, name: str) -> Reference:
