@@ -21,6 +21,7 @@ from ase import Atoms
 
 from mlip import Potential
 from mlip.derivatives import dynamical_matrix, evaluate, hessian, hessian_vector_product
+from mlip.memory import keep_freed_memory
 
 MODELS: dict[str, dict[str, Any]] = {
     "preset small": {"preset": "small"},
@@ -72,6 +73,7 @@ def row(name: str, settings: dict[str, Any], structure: str, atoms: Atoms, round
 
 
 def main() -> None:
+    keep_freed_memory()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds

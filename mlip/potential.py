@@ -90,7 +90,7 @@ class Potential(nn.Module):
         self.settings = settings
         self.species = _checked_species(species)
         self.normalization = normalization or Normalization()
-        self.metadata: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = _untrained(settings, self.normalization)
         rng = torch.Generator().manual_seed(settings.seed)
         self.network = NequIP(
             settings,
@@ -235,6 +235,17 @@ class Potential(nn.Module):
             "units": {"energy": "eV", "length": "Ang"},
             "metadata": self.metadata,
         }
+
+
+def _untrained(settings: ModelSettings, normalization: Normalization) -> dict[str, Any]:
+    """What a model says of itself before training says more."""
+    return {
+        "config": {"model": settings.model_dump(mode="json")},
+        "units": {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"},
+        "theory": None,
+        "e0": dict(normalization.e0),
+        "e0_origin": "as given" if normalization.e0 else "none: zero",
+    }
 
 
 def resolve_dtype(dtype: torch.dtype | str) -> torch.dtype:
