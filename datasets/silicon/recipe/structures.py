@@ -74,7 +74,7 @@ SUPERCELLS: dict[str, IntArray] = {
     "rod111x4": _compact([[4, 0, 0], [0, 1, 0], [0, 0, 1]]),  # L/2, L
     "general8": _compact([[1, 0, 0], [0, 2, 1], [0, 0, 2]]),  # q = (0, 1/4, 1/2)
     "w8": _compact([[1, 0, 1], [0, 1, 2], [0, 0, 4]]),  # W
-    "tetragonal16": np.diag([1, 1, 2]) @ CONVENTIONAL,  # for convergence.py only
+    "tetragonal16": np.diag([1, 1, 2]) @ CONVENTIONAL,
     "rod100x8": _from_cartesian([[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 4]]),
     "rod110x8": _from_cartesian([[0, 0, 1], [0.5, -0.5, 0], [2, 2, 0]]),
     "rod111x8": _compact([[8, 0, 0], [0, 1, 0], [0, 0, 1]]),
