@@ -33,5 +33,8 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def data_folder(repository) -> Path:
-    """Where external data live, if anywhere."""
-    return Path(os.environ.get("MLIP_DATA", repository.parent / "shared" / "data"))
+    """Where external data live; what needs them is skipped, by name, where they are not."""
+    folder = Path(os.environ.get("MLIP_DATA", repository.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"external data not there: {folder} (set MLIP_DATA)")
+    return folder
