@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import track
 
 from mlip.errors import InputError, MLIPError
-from mlip.files import output_folder
+from mlip.files import atomic_path, output_folder
 from mlip.md.calculators import attached, calculator_from
-from mlip.report import CommandReport
+from mlip.report import Check, CommandReport
 
 console = Console()
 
@@ -90,3 +90,15 @@ def merge(report: CommandReport, structure: Path, results: dict[str, Any], *, se
         report.results.setdefault("structures", {})[str(structure)] = results
     else:
         report.results.update(results)
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure, whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=200)
+    return path
+
+
+def named(checks: list[Check], path: Path, *, several: bool) -> list[Check]:
+    """Checks with the structure's name in front where there are several structures."""
+    return [Check(f"{path.name}: {c.name}", c.value, c.limit, c.unit) for c in checks] if several else checks

@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "relax": ("mlip.md.cli", "relax", "Relax atoms and cell; ends with minimum or saddle."),
     "md": ("mlip.md.cli", "md", "Molecular dynamics: NVE, Langevin, Bussi, Nosé-Hoover, NPT."),
     "phonons": (
-        "mlip.md.cli",
+        "mlip.md.phonon_cli",
         "phonons",
         "Phonon bands, density of states and thermal properties.",
     ),

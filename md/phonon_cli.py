@@ -1,0 +1,111 @@
+"""The command ``mlip phonons``: a thin shell over the function of the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, integers
+from mlip.md.session import bar, console, finish, folder_for, merge, model_and_structures, named, read_structure
+from mlip.report import CommandReport
+
+
+def phonons(
+    files: Files,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="Phonons to compare with: phonopy.yaml, FORCE_SETS, band.yaml, dfpt.json."),
+    ] = None,
+    path: Annotated[str | None, typer.Option(help="Such as 'GAMMA X U | K GAMMA L'. Default: seekpath's.")] = None,
+    points: Annotated[int, typer.Option(help="q points on the path.")] = 200,
+    dos: Annotated[str, typer.Option(help="Mesh: three numbers, or a length in Å.")] = "60",
+    thermal: Annotated[tuple[float, float, float], typer.Option(help="First and last temperature and step, K.")] = (
+        0.0,
+        1000.0,
+        10.0,
+    ),
+    supercell: Annotated[
+        str | None, typer.Option(help="1, 3 or 9 integers, for force constants. Default: edges of 15 Å.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="auto, exact, hessian or displacement.")] = "auto",
+    finite_displacement: Annotated[
+        str | None, typer.Option(help="Finite displacements in this supercell.", metavar="SUPERCELL")
+    ] = None,
+    displacement: Annotated[float, typer.Option(help="Å, of finite displacements.")] = 0.01,
+    relax_first: Annotated[
+        bool, typer.Option("--relax/--no-relax", help="Relax the atoms in symmetry first.")
+    ] = True,
+    relax_cell: Annotated[bool, typer.Option("--relax-cell", help="Relax the cell too.")] = False,
+    fmax: Annotated[float, typer.Option(help="eV/Å, of that relaxation.")] = 1e-5,
+    symprec: Annotated[float, typer.Option(help="Å, for the space group.")] = 1e-2,
+    asr: Annotated[bool, typer.Option("--asr", help="Impose the acoustic sum rule.")] = False,
+    nac: Annotated[
+        Path | None, typer.Option("--nac", help="BORN file of a polar crystal: add the dipole term.", metavar="BORN")
+    ] = None,
+    symmetrize: Annotated[
+        bool | None,
+        typer.Option(
+            "--symmetrize/--no-symmetrize",
+            help="Average D(q) over the space group / do not even snap the structure onto it. Default: snap only.",
+        ),
+    ] = None,
+    calculator: Calculator = None,
+    out: Out = None,
+    force: Force = False,
+    json: Json = None,
+    device: Device = "cpu",
+    index: Index = -1,
+) -> None:
+    """Phonon bands, density of states and thermal properties, in float64, with no silent correction."""
+    from mlip.md.lattice_dynamics import Method
+    from mlip.md.lattice_dynamics import phonons as run
+    from mlip.md.reference import read_reference
+
+    calc, structures = model_and_structures(files, calculator, device, "float64")
+    references = [read_reference(file) for file in reference or []]
+    cell = integers(finite_displacement if finite_displacement is not None else supercell, "supercell")
+    chosen = "displacement" if finite_displacement is not None else method
+    mesh = [float(word) for word in dos.replace(",", " ").replace("x", " ").split()]
+    report = CommandReport("phonons", inputs={"files": files, "calculator": calculator, "references": reference})
+    several = len(structures) > 1
+    for file in structures:
+        atoms = read_structure(file, calc, index)
+        folder = folder_for(file, "phonons", out, several=several, force=force)
+        result = run(
+            atoms,
+            calc,
+            supercell=cell,
+            method=cast("Method", chosen),
+            displacement=displacement,
+            path=path,
+            points=points,
+            dos_mesh=mesh[0] if len(mesh) == 1 else [int(n) for n in mesh],
+            temperatures=np.arange(thermal[0], thermal[1] + 1e-9, thermal[2]),
+            relax_first="cell" if relax_cell else ("positions" if relax_first else None),
+            fmax=fmax,
+            symprec=symprec,
+            snap=symmetrize is not False,
+            asr=asr,
+            symmetrize=bool(symmetrize),
+            born=nac,
+            references=references,
+            progress=bar(f"{file.name} displacements"),
+        )
+        report.files += result.write(folder)
+        report.checks += named(result.checks, file, several=several)
+        merge(report, file, result.to_dict(), several=several)
+        for line in result.lines:
+            console.print(f"{file}: {line}", highlight=False, soft_wrap=True)
+        _print_special_points(result)
+    finish(report, json)
+
+
+def _print_special_points(result: Any) -> None:
+    table = Table("point", "frequencies (THz)", title="Special points")
+    for name, values in result.special_points().items():
+        table.add_row(name, " ".join(f"{v:.3f}" for v in values))
+    console.print(table)
