@@ -14,7 +14,7 @@ _EXPORTS = {
     "check": "checking",
     "interpolation_baseline": "lattice_dynamics",
     "phonons": "lattice_dynamics",
-    "read_reference": "reference",
+    "read_reference": "reference_files",
     "relax": "relaxation",
     "run_md": "dynamics",
 }

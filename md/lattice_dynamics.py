@@ -34,7 +34,7 @@ from mlip.md.dynamical import (
     supercell_matrix,
 )
 from mlip.md.phonon_result import PhononResult, PolarTerm
-from mlip.md.polar import change_in_larger_supercell, charge_check, read_born, with_dipoles
+from mlip.md.polar import change_in_larger_supercell, read_born, trained_supercell, with_dipoles
 from mlip.md.reference import Reference
 from mlip.md.relaxation import RelaxResult, relax
 from mlip.md.structure import PrimitiveCell, primitive_cell
@@ -75,7 +75,8 @@ def phonons(
         atoms: The crystal, in any cell; it is reduced to its standardised primitive cell.
         calculator: Any ASE calculator, in double precision. With ``get_dynamical_matrix`` the bands are exact
             at every q.
-        supercell: 1, 3 or 9 integers on the primitive cell, for force constants; None: edges ≥ 15 Å.
+        supercell: 1, 3 or 9 integers on the primitive cell, for force constants; None: edges ≥ 15 Å, and with
+            ``born`` the cell that the model was trained on, where its header says so.
         method: ``"exact"`` D(q); ``"hessian"`` analytic Hessian of the supercell; ``"displacement"`` finite
             differences there; ``"auto"`` the first where the calculator has it, else the last.
         displacement: Å, for finite differences.
@@ -89,8 +90,9 @@ def phonons(
         snap: Put the structure onto its space group first.
         asr: Impose the acoustic sum rule (a correction).
         symmetrize: Average over the space group (a correction).
-        born: phonopy's BORN file of a polar crystal: bands, density of states and thermal properties then come from
-            the supercell's force constants with the dipole term of Gonze and Lee.
+        born: Born charges of a polar crystal, phonopy's BORN or a YAML of its family with them: bands, density of
+            states and thermal properties then come from the supercell's force constants with the dipole term of
+            Gonze and Lee.
         references: Other phonons of this crystal to compare with.
         progress: Wraps an iterable of displaced supercells, for a progress bar.
 
@@ -105,6 +107,8 @@ def phonons(
     relaxation = None
     if relax_first is not None:
         cell, relaxation = _relaxed(cell, calculator, relax_first, fmax)
+    if supercell is None and born is not None:
+        supercell = trained_supercell(calculator, cell.atoms)
     matrix = supercell_matrix(supercell, cell.atoms)
     plain_matrices, phonon, defect = _solve(cell, calculator, matrix, method, displacement, progress)
     matrices = _corrected(plain_matrices, cell, asr=asr, symmetrize=symmetrize)
@@ -241,11 +245,10 @@ def _polar(
     """Add the dipole term where Born charges are given, and see what a larger supercell would change."""
     if born is None:
         return matrices, None, []
-    parameters = read_born(born, phonon)
-    with_term = with_dipoles(phonon, parameters)
-    change = change_in_larger_supercell(matrices, phonon, parameters, cell.atoms, GENERAL_Q[None]) if exact else None
-    term = PolarTerm(parameters["born"], parameters["dielectric"], change)
-    return with_term, term, [charge_check(parameters)]
+    charges = read_born(born, cell)
+    with_term = with_dipoles(phonon, charges)
+    change = change_in_larger_supercell(matrices, phonon, charges, cell.atoms, GENERAL_Q[None]) if exact else None
+    return with_term, PolarTerm(charges.charges, charges.dielectric, change), charges.checks
 
 
 def _interpolation_error(exact: DynamicalMatrices, phonon: Phonopy) -> float:

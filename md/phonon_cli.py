@@ -44,7 +44,8 @@ def phonons(
     symprec: Annotated[float, typer.Option(help="Å, for the space group.")] = 1e-2,
     asr: Annotated[bool, typer.Option("--asr", help="Impose the acoustic sum rule.")] = False,
     nac: Annotated[
-        Path | None, typer.Option("--nac", help="BORN file of a polar crystal: add the dipole term.", metavar="BORN")
+        Path | None,
+        typer.Option("--nac", help="BORN or phonopy.yaml with Born charges: add the dipole term.", metavar="BORN"),
     ] = None,
     symmetrize: Annotated[
         bool | None,
@@ -63,7 +64,7 @@ def phonons(
     """Phonon bands, density of states and thermal properties, in float64, with no silent correction."""
     from mlip.md.lattice_dynamics import Method
     from mlip.md.lattice_dynamics import phonons as run
-    from mlip.md.reference import read_reference
+    from mlip.md.reference_files import read_reference
 
     calc, structures = model_and_structures(files, calculator, device, "float64")
     references = [read_reference(file) for file in reference or []]
