@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from mlip.md.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, house_style
 from mlip.md.phonon_result import METHODS
 
 if TYPE_CHECKING:
+    from mlip.md.bands import BandPath
     from mlip.md.phonon_result import PhononResult
     from mlip.md.reference import Comparison
 
+Array = NDArray[np.float64]
 REFERENCE_COLOURS = (VERMILION, GREEN, PURPLE, ORANGE)
 
 
@@ -40,7 +43,7 @@ def band_figure(result: PhononResult) -> Figure:
             )
         if result.references:
             figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=3)
-        left.set_title(f"{_name(result)}, {result.cell.space_group}")
+        left.set_title(f"{formula_of(result)}, {result.cell.space_group}")
     return figure
 
 
@@ -48,7 +51,11 @@ def _draw_bands(axis: Any, result: PhononResult) -> None:
     path, bands = result.bands.path, result.bands.frequencies
     for first, stop in path.segments:
         axis.plot(path.distance[first:stop], bands[first:stop], color=BLUE, lw=1.3, zorder=2)
-    axis.plot([], [], color=BLUE, label=f"this model, {METHODS[result.method]}")
+    if result.spread is None:
+        axis.plot([], [], color=BLUE, label=f"this model, {METHODS[result.method]}")
+    else:
+        _draw_spread(axis, path, bands, result.spread.std, BLUE)
+        axis.plot([], [], color=BLUE, label=f"mean of {len(result.spread.names)} models ± standard deviation")
     places, labels = path.ticks
     for x in places:
         axis.axvline(x, color=GREY, lw=0.5, zorder=0)
@@ -61,6 +68,13 @@ def _draw_bands(axis: Any, result: PhononResult) -> None:
         ylabel="frequency (THz)",
     )
     axis.tick_params(axis="x", length=0)
+
+
+def _draw_spread(axis: Any, path: BandPath, bands: Array, std: Array, colour: str) -> None:
+    for first, stop in path.segments:
+        for mean, away in zip(bands[first:stop].T, std[first:stop].T, strict=True):
+            x = path.distance[first:stop]
+            axis.fill_between(x, mean - away, mean + away, color=colour, alpha=0.22, lw=0, zorder=1)
 
 
 def _draw_reference(axis: Any, comparison: Comparison, result: PhononResult, colour: str) -> None:
@@ -120,11 +134,11 @@ def thermal_figure(result: PhononResult) -> Figure:
         note = (
             f", {100 * table.left_out:.2g} % of the modes are imaginary and left out" if table.left_out > 1e-9 else ""
         )
-        axis.set_title(f"{_name(result)}, harmonic, cells of {table.atoms} atoms{note}")
+        axis.set_title(f"{formula_of(result)}, harmonic, cells of {table.atoms} atoms{note}")
     return figure
 
 
-def _name(result: PhononResult) -> str:
+def formula_of(result: PhononResult) -> str:
     """The reduced formula with subscripts."""
     formula = result.cell.atoms.symbols.formula.reduce()[0].format("metal")
     return str(formula).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
