@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlip.md.bands import Bands, BandPath
+from mlip.md.bands import BandPath, Bands
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]

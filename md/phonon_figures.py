@@ -8,16 +8,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mlip.md.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, house_style
+from mlip.md.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, house_style
 from mlip.md.phonon_result import METHODS
 
 if TYPE_CHECKING:
     from mlip.md.bands import BandPath
+    from mlip.md.phonon_comparison import PhononComparison
     from mlip.md.phonon_result import PhononResult
     from mlip.md.reference import Comparison
 
 Array = NDArray[np.float64]
 REFERENCE_COLOURS = (VERMILION, GREEN, PURPLE, ORANGE)
+MODEL_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 
 
 def band_figure(result: PhononResult) -> Figure:
@@ -30,32 +32,66 @@ def band_figure(result: PhononResult) -> Figure:
             _draw_reference(left, comparison, result, colour)
         _draw_dos(right, result)
         if result.lowest[0] < -0.02:
-            for axis in (left, right):
-                axis.axhspan(axis.get_ylim()[0], 0, color=VERMILION, alpha=0.06, lw=0)
-            left.annotate(
-                "imaginary",
-                (0.01, 0.01),
-                xycoords="axes fraction",
-                ha="left",
-                va="bottom",
-                color=VERMILION,
-                fontsize=8,
-            )
+            _shade_imaginary(left, right)
         if result.references:
             figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=3)
         left.set_title(f"{formula_of(result)}, {result.cell.space_group}")
     return figure
 
 
+def comparison_figure(comparison: PhononComparison) -> Figure:
+    """The bands and densities of states of several models, and the references of the first.
+
+    Frequencies of the others are laid on the path of the first; a committee's come with their spread.
+    """
+    first = comparison.first
+    path = first.bands.path
+    with house_style():
+        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(4.2, 1))
+        values = [first.bands.frequencies, *(c.theirs for c in comparison.against_first.values())]
+        _frame_bands(left, path, np.concatenate(values))
+        for (name, result), bands, colour in zip(
+            comparison.results.items(), values, MODEL_COLOURS * len(values), strict=False
+        ):
+            _draw_lines(left, path, bands, colour, name)
+            if result.spread is not None and result.spread.std.shape == bands.shape:
+                _draw_spread(left, path, bands, result.spread.std, colour)
+            right.plot(result.dos.total, result.dos.frequency, color=colour, lw=1.1)
+        for reference, colour in zip(first.references, REFERENCE_COLOURS * 4, strict=False):
+            _draw_reference(left, reference, first, colour)
+        _frame_dos(right, max(result.dos.total.max() for result in comparison.results.values()))
+        if min(result.lowest[0] for result in comparison.results.values()) < -0.02:
+            _shade_imaginary(left, right)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=3)
+        left.set_title(f"{formula_of(first)}, {first.cell.space_group}")
+    return figure
+
+
+def _shade_imaginary(left: Any, right: Any) -> None:
+    for axis in (left, right):
+        axis.axhspan(axis.get_ylim()[0], 0, color=VERMILION, alpha=0.06, lw=0)
+    where = {"xycoords": "axes fraction", "ha": "left", "va": "bottom"}
+    left.annotate("imaginary", (0.01, 0.01), color=VERMILION, fontsize=8, **where)
+
+
+def _draw_lines(axis: Any, path: BandPath, bands: Array, colour: str, label: str) -> None:
+    for first, stop in path.segments:
+        axis.plot(path.distance[first:stop], bands[first:stop], color=colour, lw=1.3, zorder=2)
+    axis.plot([], [], color=colour, label=label)
+
+
 def _draw_bands(axis: Any, result: PhononResult) -> None:
     path, bands = result.bands.path, result.bands.frequencies
-    for first, stop in path.segments:
-        axis.plot(path.distance[first:stop], bands[first:stop], color=BLUE, lw=1.3, zorder=2)
-    if result.spread is None:
-        axis.plot([], [], color=BLUE, label=f"this model, {METHODS[result.method]}")
-    else:
+    label = f"this model, {METHODS[result.method]}"
+    if result.spread is not None:
         _draw_spread(axis, path, bands, result.spread.std, BLUE)
-        axis.plot([], [], color=BLUE, label=f"mean of {len(result.spread.names)} models ± standard deviation")
+        label = f"mean of {len(result.spread.names)} models ± standard deviation"
+    _draw_lines(axis, path, bands, BLUE, label)
+    _frame_bands(axis, path, bands)
+
+
+def _frame_bands(axis: Any, path: BandPath, bands: Array) -> None:
     places, labels = path.ticks
     for x in places:
         axis.axvline(x, color=GREY, lw=0.5, zorder=0)
@@ -105,9 +141,13 @@ def _draw_dos(axis: Any, result: PhononResult) -> None:
     dos = result.dos
     axis.fill_betweenx(dos.frequency, dos.total, color=BLUE, alpha=0.18, lw=0)
     axis.plot(dos.total, dos.frequency, color=BLUE, lw=1.1)
-    axis.axhline(0, color=GREY, lw=0.5, zorder=0)
-    axis.set(xlim=(0, 1.08 * dos.total.max()), xlabel="states per THz\nand cell")
+    _frame_dos(axis, dos.total.max())
     axis.set_title(f"mesh {'×'.join(map(str, dos.mesh))}", fontsize=8, color=GREY)
+
+
+def _frame_dos(axis: Any, highest: float) -> None:
+    axis.axhline(0, color=GREY, lw=0.5, zorder=0)
+    axis.set(xlim=(0, 1.08 * highest), xlabel="states per THz\nand cell")
 
 
 def thermal_figure(result: PhononResult) -> Figure:
