@@ -59,7 +59,11 @@ class Spread:
 def members_of(calculator: Any) -> list[Any]:
     """One calculator for each member of a committee of ours; none where there is no committee."""
     potentials = getattr(calculator, "potentials", [])
-    return [type(calculator)(potential) for potential in potentials] if len(potentials) > 1 else []
+    return (
+        [type(calculator)(potential, device=potential.device) for potential in potentials]
+        if len(potentials) > 1
+        else []
+    )
 
 
 def spread_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from mlip.report import plain
 if TYPE_CHECKING:
     from mlip.md.phonon_result import PhononResult
     from mlip.md.reference import Comparison
+
+
+NON_METALS = set(["H", "He", "B", "C", "N", "O", "F", "Ne", "Si", "P", "S", "Cl", "Ar", "Ge", "As", "Se", "Br", "Kr", "Sb", "Te", "I", "Xe", "At", "Rn"])
 
 
 def to_page(result: PhononResult, modes: Modes, path: str | Path) -> Path:
@@ -50,10 +54,11 @@ def page_data(result: PhononResult, modes: Modes) -> dict[str, Any]:
 
     bands, cell = result.bands, result.cell
     places, labels = bands.path.ticks
-    label = f"this model, {METHODS[result.method]}"
+    method = METHODS[result.method]
+    label = f"this model, {method}"
     return {
         "title": f"Phonons of {formula_of(result)}",
-        "subtitle": f"{cell.space_group}, {len(cell.atoms)} atoms in the primitive cell, {METHODS[result.method]}",
+        "subtitle": f"{_with_screws(cell.space_group)}, {len(cell.atoms)} atoms in the primitive cell, {method}",
         "label": label if result.spread is None else f"mean of {len(result.spread.names)} models ± their spread",
         "notes": _notes(result, modes),
         "lattice": cell.atoms.cell.array,
@@ -81,6 +86,11 @@ def packed(modes: Modes) -> dict[str, Any]:
     return {"scale": 1 / 32767, "patterns": base64.b64encode(whole.tobytes()).decode("ascii")}
 
 
+def _with_screws(space_group: str) -> str:
+    """P4_2/mnm with its subscript."""
+    return re.sub(r"_(\d)", lambda found: chr(ord("₀") + int(found[1])), space_group)
+
+
 def _notes(result: PhononResult, modes: Modes) -> str:
     every = "" if len(modes.index) == len(result.bands.path.q) else f" of {len(result.bands.path.q)}"
     kept = f"Modes are kept at {len(modes.index)}{every} points of the path; a click takes the nearest."
@@ -91,7 +101,13 @@ def _notes(result: PhononResult, modes: Modes) -> str:
 def _atoms(result: PhononResult) -> list[dict[str, Any]]:
     atoms = result.cell.atoms
     return [
-        {"symbol": s, "fraction": x, "colour": np.round(jmol_colors[z], 3), "radius": float(covalent_radii[z])}
+        {
+            "symbol": s,
+            "fraction": x,
+            "colour": np.round(jmol_colors[z], 3),
+            "radius": float(covalent_radii[z]),
+            "metal": s not in NON_METALS,
+        }
         for s, x, z in zip(
             atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False), atoms.numbers, strict=True
         )
