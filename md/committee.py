@@ -59,11 +59,9 @@ class Spread:
 def members_of(calculator: Any) -> list[Any]:
     """One calculator for each member of a committee of ours; none where there is no committee."""
     potentials = getattr(calculator, "potentials", [])
-    return (
-        [type(calculator)(potential, device=potential.device) for potential in potentials]
-        if len(potentials) > 1
-        else []
-    )
+    if len(potentials) < 2:
+        return []
+    return [type(calculator)(potential, device=potential.device) for potential in potentials]
 
 
 def spread_of(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mlip.md.reference import Comparison
 
 
-NON_METALS = set(["H", "He", "B", "C", "N", "O", "F", "Ne", "Si", "P", "S", "Cl", "Ar", "Ge", "As", "Se", "Br", "Kr", "Sb", "Te", "I", "Xe", "At", "Rn"])
+# B to Ne, Si to Ar, Ge to Kr, Sb to Xe, At, Rn, H and He
+NON_METALS = {1, 2, *range(5, 11), *range(14, 19), *range(32, 37), *range(51, 55), 85, 86}
 
 
 def to_page(result: PhononResult, modes: Modes, path: str | Path) -> Path:
@@ -106,7 +107,7 @@ def _atoms(result: PhononResult) -> list[dict[str, Any]]:
             "fraction": x,
             "colour": np.round(jmol_colors[z], 3),
             "radius": float(covalent_radii[z]),
-            "metal": s not in NON_METALS,
+            "metal": int(z) not in NON_METALS,
         }
         for s, x, z in zip(
             atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False), atoms.numbers, strict=True
