@@ -54,18 +54,25 @@ def comparison_figure(comparison: PhononComparison) -> Figure:
         for (name, result), bands, colour in zip(
             comparison.results.items(), values, MODEL_COLOURS * len(values), strict=False
         ):
-            _draw_lines(left, path, bands, colour, name)
+            _draw_lines(left, path, bands, colour, _with_errors(name, result))
             if result.spread is not None and result.spread.std.shape == bands.shape:
                 _draw_spread(left, path, bands, result.spread.std, colour)
             right.plot(result.dos.total, result.dos.frequency, color=colour, lw=1.1)
         for reference, colour in zip(first.references, REFERENCE_COLOURS * 4, strict=False):
-            _draw_reference(left, reference, first, colour)
+            _draw_reference(left, reference, first, colour, reference.name)
         _frame_dos(right, max(result.dos.total.max() for result in comparison.results.values()))
         if min(result.lowest[0] for result in comparison.results.values()) < -0.02:
             _shade_imaginary(left, right)
         figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=3)
         left.set_title(f"{formula_of(first)}, {first.cell.space_group}")
     return figure
+
+
+def _with_errors(name: str, result: PhononResult) -> str:
+    """A model's name with its distance from the only reference."""
+    if len(result.references) != 1:
+        return name
+    return f"{name}: mean |Δν| {result.references[0].mean:.2g} THz"
 
 
 def _shade_imaginary(left: Any, right: Any) -> None:
@@ -113,8 +120,10 @@ def _draw_spread(axis: Any, path: BandPath, bands: Array, std: Array, colour: st
             axis.fill_between(x, mean - away, mean + away, color=colour, alpha=0.22, lw=0, zorder=1)
 
 
-def _draw_reference(axis: Any, comparison: Comparison, result: PhononResult, colour: str) -> None:
-    label = f"{comparison.name}: mean |Δν| {comparison.mean:.2g} THz"
+def _draw_reference(
+    axis: Any, comparison: Comparison, result: PhononResult, colour: str, label: str | None = None
+) -> None:
+    label = f"{comparison.name}: mean |Δν| {comparison.mean:.2g} THz" if label is None else label
     if len(comparison.places) == len(result.bands.path.distance) and not np.isnan(comparison.places).any():
         for first, stop in result.bands.path.segments:
             axis.plot(

@@ -134,6 +134,19 @@ def test_figures_have_a_line_for_each_model_and_a_band_for_a_committee(singles, 
     assert left.get_ylim()[1] > top
 
 
+def test_each_models_distance_from_a_reference_is_its_own(silicon_phonons):
+    from mlip.md.reference import Reference
+
+    def scaled(factor, name):
+        lattice = silicon_phonons.cell.atoms.cell.array
+        return Reference(name, silicon_phonons.cell, lattice, solve=lambda q: silicon_phonons.frequencies(q) * factor)
+
+    results = [silicon_phonons.compared_with(scaled(factor, "dfpt")) for factor in (1.01, 1.02)]
+    words = [text.get_text() for text in compare_phonons(results, ["a", "b"]).plot().legends[0].get_texts()]
+    mean = silicon_phonons.bands.frequencies.mean()
+    assert words == [f"a: mean |Δν| {0.01 * mean:.2g} THz", f"b: mean |Δν| {0.02 * mean:.2g} THz", "dfpt"]
+
+
 # -- on the command line ----------------------------------------------------------------------------------
 
 
