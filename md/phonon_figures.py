@@ -33,7 +33,7 @@ def band_figure(result: PhononResult) -> Figure:
         _draw_dos(right, result)
         if result.lowest[0] < -0.02:
             _shade_imaginary(left, right)
-        if result.references:
+        if result.references or result.spread is not None:
             figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=3)
         left.set_title(f"{formula_of(result)}, {result.cell.space_group}")
     return figure

@@ -129,7 +129,9 @@ def test_figures_have_a_line_for_each_model_and_a_band_for_a_committee(singles, 
     assert len(colours) >= 4
     segments = len(committee.bands.path.segments)
     assert len(left.collections) >= 6 * segments
-    assert len(committee.plot().axes[0].collections) >= 6 * segments
+    alone = committee.plot()
+    assert len(alone.axes[0].collections) >= 6 * segments
+    assert "mean of 3 models" in alone.legends[0].get_texts()[0].get_text()
     top = max(r.bands.frequencies.max() for r in singles)
     assert left.get_ylim()[1] > top
 
