@@ -9,9 +9,11 @@ from typing import Any
 _EXPORTS = {
     "CheckResult": "checking",
     "MDResult": "dynamics",
+    "PhononComparison": "phonon_comparison",
     "PhononResult": "phonon_result",
     "RelaxResult": "relaxation",
     "check": "checking",
+    "compare_phonons": "phonon_comparison",
     "interpolation_baseline": "lattice_dynamics",
     "phonons": "lattice_dynamics",
     "read_reference": "reference_files",

@@ -15,6 +15,7 @@ from phonopy import Phonopy
 from mlip.errors import InputError
 from mlip.md.bands import Bands, band_path, bands_along
 from mlip.md.calculators import attached, has_bloch_matrix, has_stress
+from mlip.md.committee import members_of, spread_of
 from mlip.md.dynamical import (
     BlochMatrices,
     DynamicalMatrices,
@@ -74,7 +75,7 @@ def phonons(
     Args:
         atoms: The crystal, in any cell; it is reduced to its standardised primitive cell.
         calculator: Any ASE calculator, in double precision. With ``get_dynamical_matrix`` the bands are exact
-            at every q.
+            at every q. A committee gives its mean D(q), and the spread of its members' frequencies at each q.
         supercell: 1, 3 or 9 integers on the primitive cell, for force constants; None: edges ≥ 15 Å, and with
             ``born`` the cell that the model was trained on, where its header says so.
         method: ``"exact"`` D(q); ``"hessian"`` analytic Hessian of the supercell; ``"displacement"`` finite
@@ -117,6 +118,16 @@ def phonons(
     error = _interpolation_error(matrices, phonon) if method == "exact" else None
     matrices, polar, polar_checks = _polar(matrices, phonon, cell, born, exact=method == "exact")
 
+    def of_member(member: Any) -> DynamicalMatrices:
+        """D(q) of one member of a committee, made as the mean's is."""
+        if method == "exact" and born is None:
+            return _corrected(BlochMatrices(cell.atoms, member), cell, asr=asr, symmetrize=symmetrize)
+        plain, own, _ = _solve(cell, member, matrix, method, displacement, progress)
+        corrected = _corrected(plain, cell, asr=asr, symmetrize=symmetrize)
+        if corrected is not plain:
+            fill_from_matrices(own, corrected)
+        return _polar(corrected, own, cell, born, exact=False)[0]
+
     dipoles = born is not None or any(reference.polar for reference in references)
     bands = bands_along(matrices, cell, band_path(cell, path, points, polar=dipoles))
     dos, mesh_q, mesh_frequencies = density_of_states(phonon, dos_mesh, symmetric=defect < 1e-6)
@@ -137,6 +148,7 @@ def phonons(
         polar=polar,
         stress=_stress(cell.atoms, calculator),
         checks=[*_checks(matrices, cell, method, defect, lowest[0], relaxation), *polar_checks],
+        spread=spread_of(members_of(calculator), of_member, bands.path.q, cell.special_points),
     )
     return result.compared_with(*references)
 
