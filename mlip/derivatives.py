@@ -173,19 +173,25 @@ class BlochHessian:
             raise InputError("D(q) needs one crystal at a time")
         self.potential, self.cell_graph, self.create_graph = potential, graph, create_graph
         self.max_batch_floats = max_batch_floats
-        self._passes: dict[int, _FirstPass] = {}
+        self._passes: dict[int, FirstPass] = {}
 
     def __call__(self, q: Tensor) -> Tensor:
         """(3,), in fractions of the cell's reciprocal vectors → H(q), (3n, 3n) complex, eV/Å², no basis phase."""
         theta = 2 * math.pi * (self.cell_graph.shifts @ q)
         copies = 1 if float(torch.sin(theta).abs().max() if theta.numel() else 0.0) < 1e-12 else 2
         if copies not in self._passes:
-            self._passes[copies] = _FirstPass(self.potential, self.cell_graph, copies)
+            self._passes[copies] = FirstPass(self.potential, self.cell_graph, copies)
         return self._passes[copies].columns(theta, self.create_graph, self.max_batch_floats)
 
 
-class _FirstPass:
-    """∂E/∂d on one or two copies of the graph, through a phased exchange; seeded later with waves."""
+class FirstPass:
+    """∂E/∂d on one or two copies of the graph, through a phased exchange; seeded later with waves.
+
+    Args:
+        potential: The potential.
+        cell: The crystal, or several copies of it, each with a wave of its own.
+        copies: 2 for real and imaginary parts, 1 where every phase is ±1.
+    """
 
     def __init__(self, potential: Potential, cell: AtomicGraph, copies: int) -> None:
         self.cell, self.copies, self.bloch = cell, copies, Bloch()
@@ -215,10 +221,13 @@ class _FirstPass:
         return torch.complex(real, imaginary).t()
 
     def _seed(self, column: Tensor, waves: Bloch) -> Tensor:
-        """Change of the edges under the wave: exp(iθ)·v_src − v_dst."""
-        both = torch.cat([column, torch.zeros_like(column)]) if self.copies == 2 else column
-        sent = waves.rotate(both.index_select(0, self.graph.source), +1.0)
-        return sent - both.index_select(0, self.graph.target)
+        """The change of the edges under a real column."""
+        return self.change(torch.cat([column, torch.zeros_like(column)]) if self.copies == 2 else column, waves)
+
+    def change(self, nodes: Tensor, waves: Bloch) -> Tensor:
+        """Change of the edges under a wave, real parts above imaginary ones: exp(iθ)·v_src − v_dst."""
+        sent = waves.rotate(nodes.index_select(0, self.graph.source), +1.0)
+        return sent - nodes.index_select(0, self.graph.target)
 
     def _divergence(self, second: Tensor, waves: Bloch) -> Tensor:
         """(H v)_i = Σ_{src=i} exp(−iθ) δf − Σ_{dst=i} δf."""
