@@ -11,6 +11,8 @@ from phonopy.phonon.character_table import CharTableEntry, RotationRep, characte
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
+# Hexagonal axes turned by 30°: phonopy has 32 with its twofold axes along a only (321, not 312).
+HEXAGONAL_TURN = np.array([[2, 1, 0], [-1, 1, 0], [0, 0, 3]]) / 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def named_characters(rotations: Integers, transformation: Array | None = None) -
         return None
     symbol, _, axes = found
     own = [np.roll(np.eye(3), turn, axis=0) @ np.linalg.inv(axes) for turn in range(3)]  # the unique axis may differ
-    for to_standard in own if transformation is None else [transformation]:
+    given = own if transformation is None else [transformation]
+    for to_standard in [*given, *(HEXAGONAL_TURN @ one for one in given)]:
         standard = np.rint([to_standard @ w @ np.linalg.inv(to_standard) for w in rotations]).astype(np.int64)
         for entry in character_table.get(symbol.strip(), []):
             classes = [_class_of(rotation, entry["mapping_table"]) for rotation in standard]

@@ -86,11 +86,13 @@ class ModeTable:
     @property
     def line(self) -> str:
         """The optical modes in one line, for people."""
+        if not self.sets:
+            return "no optical modes"
         words = [f"{one.label} {one.frequency:.2f} {one.activity}".strip() for one in self.sets]
         return f"modes at Γ ({self.point_group}), THz: " + ", ".join(words)
 
 
-def gamma_modes(matrices: DynamicalMatrices, cell: PrimitiveCell, gap: float = 1e-3) -> ModeTable:
+def gamma_modes(matrices: DynamicalMatrices, cell: PrimitiveCell, gap: float = 1e-4) -> ModeTable:
     """Optical modes at Γ with names and activity.
 
     The rigid translations are projected out first, so that an unstable optical mode is not mistaken for one of
@@ -113,18 +115,19 @@ def gamma_modes(matrices: DynamicalMatrices, cell: PrimitiveCell, gap: float = 1
     return ModeTable(np.zeros(3), group.symbol, sets, name)
 
 
-def modes_at(matrices: DynamicalMatrices, cell: PrimitiveCell, q: Array, gap: float = 1e-3) -> ModeTable:
+def modes_at(matrices: DynamicalMatrices, cell: PrimitiveCell, q: Array, gap: float = 1e-4) -> ModeTable:
     """Modes at any q by the representations of its little group.
 
-    Names are those of the point group of q where the modes have them (origin: that of the cell; where the point
-    group leaves open what is B1 and what B2, they follow spglib's axes), else dimensions alone are given.
+    Names are those of the point group of q where the modes have them, else dimensions alone are given. Away from Γ
+    names depend on the origin (that of the cell, else the inversion centre) and, where the point group leaves open
+    what is B1 and what B2, on spglib's axes.
     """
     if np.abs(q - np.rint(q)).max() < 1e-6:
         return gamma_modes(matrices, cell, gap)
     group = little_group(cell, q)
     d = matrices.at(np.asarray(q)[None])[0]
     values, vectors = np.linalg.eigh((d + d.conj().T) / 2)
-    table = named_characters(group.rotations) if group.vector else None
+    table = None if group.phases is None else named_characters(group.rotations)
     return ModeTable(np.asarray(q), group.symbol, _sets(frequencies_thz(values), vectors, group, table, gap))
 
 
@@ -137,12 +140,14 @@ def _named_at_gamma(cell: PrimitiveCell, group: LittleGroup) -> NamedCharacters 
 def _sets(
     frequencies: Array, vectors: Complex, group: LittleGroup, table: NamedCharacters | None, gap: float
 ) -> list[ModeSet]:
+    if not len(frequencies):
+        return []
     at_gamma = not group.q.any()
     small = _small_representations(group)
     result = []
     for where in level_sets(frequencies, vectors, group, gap):
         characters = group.characters(vectors[:, where])
-        plain = characters * np.exp(2j * np.pi * group.translations @ group.q)
+        plain = characters if group.phases is None else characters * group.phases
         dipole, polarisability = activity(characters.real, group.cartesian) if at_gamma else (None, None)
         parts = _parts(characters, small)
         result.append(

@@ -34,7 +34,7 @@ from mlip.md.dynamical import (
     supercell_matrix,
 )
 from mlip.md.mesh import interpolation_error, sample_zone
-from mlip.md.phonon_analyses import Analyses, Solved, analyse
+from mlip.md.phonon_analyses import DEFAULT_ANALYSES, Analyses, Solved, analyse
 from mlip.md.phonon_result import PhononResult, PolarTerm
 from mlip.md.polar import change_in_larger_supercell, charge_check, read_born, with_dipoles
 from mlip.md.reference import Reference
@@ -70,7 +70,7 @@ def phonons(
     asr: bool = False,
     symmetrize: bool = False,
     born: str | Path | None = None,
-    analyses: Analyses = Analyses(),
+    analyses: Analyses = DEFAULT_ANALYSES,
     references: Sequence[Reference] = (),
     progress: Any = iter,
 ) -> PhononResult:
@@ -107,6 +107,7 @@ def phonons(
         InputError: No crystal, a wrong choice, or snapping would move something too far.
     """
     method = _method(method, calculator)
+    analyses.validate()
     cell = primitive_cell(atoms, symprec=symprec, snap=snap)
     relaxation = None
     if relax_first is not None:

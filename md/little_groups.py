@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import spglib
@@ -26,8 +27,9 @@ class LittleGroup:
         cartesian: (g, 3, 3), the rotations in Cartesian columns.
         matrices: (g, 3n, 3n), what they do to eigenvectors of D(q); a lattice translation t is exp(−iq·t).
         symbol: International symbol of the point group of the rotations.
-        vector: Whether the matrices without exp(−iq·w) multiply like the rotations alone do, so that the modes have
-            the names of that point group; at the zone boundary of a non-symmorphic group they do not.
+        phases: (g,), exp(iq·w) with the origin in a place where the matrices times these phases multiply like the
+            rotations alone do, so that the modes have the names of that point group: the cell's origin or the
+            inversion centre. None where there is none, as at the boundary of many non-symmorphic zones.
     """
 
     q: Array
@@ -36,13 +38,7 @@ class LittleGroup:
     cartesian: Array
     matrices: Complex
     symbol: str
-    vector: bool
-
-    @property
-    def cogroup_matrices(self) -> Complex:
-        """The matrices without the phase exp(−iq·w) of the translation."""
-        phases = np.exp(2j * np.pi * self.translations @ self.q)
-        return phases[:, None, None] * self.matrices
+    phases: Complex | None
 
     def characters(self, vectors: Complex) -> Complex:
         """χ(g) = tr(V† Γ(g) V), (g,)."""
@@ -73,7 +69,6 @@ def little_group(cell: PrimitiveCell, q: Array) -> LittleGroup:
         shifts.append(np.rint(shift))
     rotations, translations = cell.rotations[chosen], cell.translations[chosen]
     found = spglib.get_pointgroup(rotations)
-    factor = np.array(shifts) @ translations.T  # G_g · w_h
     return LittleGroup(
         q=q,
         rotations=rotations,
@@ -81,11 +76,22 @@ def little_group(cell: PrimitiveCell, q: Array) -> LittleGroup:
         cartesian=np.array([lattice.T @ w @ np.linalg.inv(lattice.T) for w in rotations]),
         matrices=np.array(matrices),
         symbol="" if found is None else str(found[0]).strip(),
-        vector=bool(np.abs(factor - np.rint(factor)).max() < 1e-5),
+        phases=_phases(q, rotations, translations, np.array(shifts)),
     )
 
 
-def level_sets(frequencies: Array, vectors: Complex, group: LittleGroup, gap: float = 1e-3) -> list[slice]:
+def _phases(q: Array, rotations: NDArray[np.int64], translations: Array, shifts: Array) -> Complex | None:
+    """exp(iq·w) from an origin where all G_g·w_h are integers (times 2π); None without such an origin."""
+    inversion = np.flatnonzero((rotations == -np.eye(3, dtype=int)).all(axis=(1, 2)))
+    for origin in [np.zeros(3), *(translations[inversion] / 2)]:
+        moved = translations + rotations @ origin - origin
+        factor = shifts @ moved.T
+        if np.abs(factor - np.rint(factor)).max() < 1e-5:
+            return np.asarray(np.exp(2j * np.pi * moved @ q))
+    return None
+
+
+def level_sets(frequencies: Array, vectors: Complex, group: LittleGroup, gap: float = 1e-4) -> list[slice]:
     """Which neighbouring levels belong together.
 
     Levels closer than ``gap`` (THz) are one set; a set that the group leads out of was cut through by the
@@ -108,4 +114,4 @@ def level_sets(frequencies: Array, vectors: Complex, group: LittleGroup, gap: fl
         above = np.inf if last else frequencies[cuts[i + 1]] - frequencies[cuts[i + 1] - 1]
         cuts.pop(i + 1 if above <= below else i)
         i = max(0, i - 1)
-    return [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(cuts)]

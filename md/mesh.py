@@ -95,8 +95,6 @@ def sample_zone(
     Raises:
         InputError: Exact sampling was asked for where there is no exact D(q).
     """
-    if sampling not in ("auto", "exact", "interpolated"):
-        raise InputError(f"'{sampling}' is none of auto, exact, interpolated", key="dos_sampling")
     if sampling == "exact" and exact is None:
         raise InputError(
             "there is no exact D(q) to sample: force constants are all there is",
@@ -107,10 +105,10 @@ def sample_zone(
         direct = SampledMesh(phonon, exact, mesh, symmetric=symmetric)
         if sampling == "exact" or len(direct.qpoints) <= affordable:
             direct.run()
-            return ZoneSample(direct, "exact", f"exact D(q) at {len(direct.qpoints)} irreducible points")
+            return ZoneSample(direct, "exact", f"a mesh of {len(direct.qpoints)} irreducible points")
     rough = SampledMesh(phonon, FourierMatrices(phonon), mesh, symmetric=symmetric)
     rough.run()
-    why = f"force constants at {len(rough.qpoints)} irreducible points"
+    why = f"a mesh of {len(rough.qpoints)} irreducible points"
     if exact is not None and sampling == "auto":
         why += f", more than the {affordable} D(q) that the rest of the calculation needs"
     return ZoneSample(rough, "interpolated", why)

@@ -7,6 +7,7 @@ derivatives of curvatures s(v) = v† H v only; M follows from the curvatures of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
@@ -19,7 +20,7 @@ Complex = NDArray[np.complex128]
 def degenerate_sets(frequencies: Array, gap: float = 1e-4) -> list[slice]:
     """Runs of levels, each within ``gap`` (THz) of the one before."""
     cuts = [0, *(np.flatnonzero(np.diff(frequencies) > gap) + 1).tolist(), len(frequencies)]
-    return [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(cuts)]
 
 
 def bloch_waves(atoms: Atoms, q: Array, vectors: Complex) -> Complex:

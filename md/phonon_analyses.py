@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from ase import Atoms
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.phonon.mesh import Mesh
 
+from mlip.errors import InputError
 from mlip.files import atomic_path
 from mlip.md.bands import BandPath
 from mlip.md.dynamical import DynamicalMatrices
@@ -52,6 +53,20 @@ class Analyses:
     displacements: bool = True
     dos_sampling: Sampling = "auto"
 
+    def validate(self) -> None:
+        """Say what is wrong before anything is computed.
+
+        Raises:
+            InputError: An unknown sampling, or a strain that is none.
+        """
+        if self.dos_sampling not in get_args(Sampling):
+            raise InputError(f"'{self.dos_sampling}' is none of {', '.join(get_args(Sampling))}", key="dos_sampling")
+        if self.gruneisen is not None:
+            checked_strain(self.gruneisen)
+
+
+DEFAULT_ANALYSES = Analyses()
+
 
 @dataclass(frozen=True)
 class AnalysisResults:
@@ -78,12 +93,16 @@ class AnalysisResults:
             lines.append(f"group velocities up to {found.fastest:.2f} km/s along the path ({found.method})")
         if self.gruneisen is not None:
             low, high = self.gruneisen.span
-            lines.append(f"Grüneisen parameters from {low:.2f} to {high:.2f} along the path ({self.gruneisen.method})")
+            lines.append(
+                f"Grüneisen parameters from {low:.2f} to {high:.2f} along the path ({self.gruneisen.method})"
+            )
         if self.displacements is not None:
             room = self.displacements.at(300.0)
             kinds = dict.fromkeys(self.displacements.symbols)
             means = {
-                kind: np.mean([np.trace(u) / 3 for u, s in zip(room, self.displacements.symbols, strict=True) if s == kind])
+                kind: np.mean(
+                    [np.trace(u) / 3 for u, s in zip(room, self.displacements.symbols, strict=True) if s == kind]
+                )
                 for kind in kinds
             }
             lines.append("U_iso at 300 K: " + ", ".join(f"{kind} {value:.4f} Å²" for kind, value in means.items()))

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from mlip.errors import InputError
 from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, integers
 from mlip.md.session import bar, console, finish, folder_for, merge, model_and_structures, named, read_structure
 from mlip.report import CommandReport
@@ -53,6 +54,25 @@ def phonons(
             help="Average D(q) over the space group / do not even snap the structure onto it. Default: snap only.",
         ),
     ] = None,
+    irreps: Annotated[
+        bool, typer.Option("--irreps/--no-irreps", help="Name the modes at Γ, with infrared and Raman activity.")
+    ] = True,
+    displacements: Annotated[
+        bool,
+        typer.Option(
+            "--thermal-displacements/--no-thermal-displacements", help="Mean square displacements of the atoms."
+        ),
+    ] = True,
+    group_velocities: Annotated[
+        bool, typer.Option("--group-velocities", help="dω/dk along the path, in km/s.")
+    ] = False,
+    gruneisen: Annotated[
+        str | None,
+        typer.Option(help="Mode Grüneisen parameters: 'volume', or a strain as 3, 6 (Voigt) or 9 numbers."),
+    ] = None,
+    dos_sampling: Annotated[
+        str, typer.Option(help="exact D(q) on the mesh, interpolated, or auto: by what the mesh costs.")
+    ] = "auto",
     calculator: Calculator = None,
     out: Out = None,
     force: Force = False,
@@ -63,6 +83,9 @@ def phonons(
     """Phonon bands, density of states and thermal properties, in float64, with no silent correction."""
     from mlip.md.lattice_dynamics import Method
     from mlip.md.lattice_dynamics import phonons as run
+    from mlip.md.mesh import Sampling
+    from mlip.md.phonon_analyses import Analyses
+    from mlip.md.phonon_tables import tables
     from mlip.md.reference import read_reference
 
     calc, structures = model_and_structures(files, calculator, device, "float64")
@@ -70,6 +93,13 @@ def phonons(
     cell = integers(finite_displacement if finite_displacement is not None else supercell, "supercell")
     chosen = "displacement" if finite_displacement is not None else method
     mesh = [float(word) for word in dos.replace(",", " ").replace("x", " ").split()]
+    analyses = Analyses(
+        irreps=irreps,
+        group_velocities=group_velocities,
+        gruneisen=strain_from(gruneisen),
+        displacements=displacements,
+        dos_sampling=cast("Sampling", dos_sampling),
+    )
     report = CommandReport("phonons", inputs={"files": files, "calculator": calculator, "references": reference})
     several = len(structures) > 1
     for file in structures:
@@ -92,6 +122,7 @@ def phonons(
             asr=asr,
             symmetrize=bool(symmetrize),
             born=nac,
+            analyses=analyses,
             references=references,
             progress=bar(f"{file.name} displacements"),
         )
@@ -101,7 +132,23 @@ def phonons(
         for line in result.lines:
             console.print(f"{file}: {line}", highlight=False, soft_wrap=True)
         _print_special_points(result)
+        for table in tables(result):
+            console.print(table)
     finish(report, json)
+
+
+def strain_from(text: str | None) -> Any:
+    """'volume', or numbers; None stays None.
+
+    Raises:
+        InputError: Neither.
+    """
+    if text is None or text == "volume":
+        return text
+    try:
+        return [float(word) for word in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise InputError(f"'{text}' is neither 'volume' nor numbers", key="gruneisen") from error
 
 
 def _print_special_points(result: Any) -> None:

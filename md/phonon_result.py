@@ -84,7 +84,7 @@ class PhononResult:
     imaginary: list[ImaginaryMode]
     interpolation_error: float | None
     stress: Array | None
-    analyses: AnalysisResults = AnalysisResults()
+    analyses: AnalysisResults = field(default_factory=AnalysisResults)
     polar: PolarTerm | None = None
     references: list[Comparison] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
@@ -116,6 +116,14 @@ class PhononResult:
         return Path(path)
 
     @property
+    def dos_source(self) -> str:
+        """Whether the density of states is exact, and if not, how far off the frequencies behind it are."""
+        if self.zone.source == "exact":
+            return "exact"
+        known = "" if self.interpolation_error is None else f" ±{self.interpolation_error:.2g} THz"
+        return f"interpolated{known}"
+
+    @property
     def lines(self) -> list[str]:
         """What was found, for people."""
         rows = "; ".join(
@@ -128,10 +136,10 @@ class PhononResult:
             lines[-1] += f", whose interpolation is off by {self.interpolation_error:.2g} THz between its q points"
         if self.symmetry_defect >= 1e-6:
             lines.append(
-                f"the calculator breaks the space group by {self.symmetry_defect:.2g} (relative): no symmetry is used "
-                "for mesh, force constants and thermal properties, and modes get no irreps"
+                f"the calculator breaks the space group by {self.symmetry_defect:.2g} (relative): no symmetry is "
+                "used for mesh, force constants and thermal properties, and modes get no irreps"
             )
-        lines.append(f"density of states and thermal properties from {self.zone.reason}")
+        lines.append(f"density of states and thermal properties on {self.zone.reason}; {self.dos_source}")
         if self.polar is not None:
             change = self.polar.change
             known = "" if change is None else f", which the next larger supercell changes by {change:.2g} THz"

@@ -101,7 +101,7 @@ class BlochDerivatives:
 
 
 def _curvatures(first: FirstPass, theta: Tensor, waves: Tensor) -> Tensor:
-    """s of each wave (m,), with everything kept that its derivatives need."""
+    """Curvature of each wave (m,), with everything kept that its derivatives need."""
     phases = Bloch()
     phases.cosine, phases.sine = torch.cos(theta), torch.sin(theta)
     parts = torch.cat([waves.real.flatten(0, 1), waves.imag.flatten(0, 1)])  # real copies above imaginary ones
