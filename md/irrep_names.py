@@ -12,7 +12,7 @@ from phonopy.phonon.character_table import CharTableEntry, RotationRep, characte
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 # Hexagonal axes turned by 30°: phonopy has 32 with its twofold axes along a only (321, not 312).
-HEXAGONAL_TURN = np.array([[2, 1, 0], [-1, 1, 0], [0, 0, 3]]) / 3
+HEXAGONAL_TURN = np.array([[1, 1, 0], [-1, 2, 0], [0, 0, 3]]) / 3
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ def from_dft(data_folder):
         again = phonopy.Phonopy(found.unitcell, found.supercell_matrix, primitive_matrix=rows)
         again.dataset = found.dataset
         again.produce_force_constants()
-        assert np.allclose(again.primitive.positions, cell.atoms.positions)
+        again.symmetrize_force_constants()  # as for the published frequencies
+        gap = again.primitive.scaled_positions - cell.atoms.get_scaled_positions()
+        assert np.abs(gap - np.rint(gap)).max() < 1e-8
         return cell, FourierMatrices(again)
 
     return load
@@ -175,7 +177,7 @@ def test_levels_that_coincide_are_named_as_a_sum(from_dft):
     cell, matrices = from_dft("SnO2")
     merged = gamma_modes(matrices, cell, gap=0.2).sets
     pair = next(one for one in merged if one.degeneracy == 3)
-    assert pair.label == "A2u + Eg"
+    assert pair.label == "Eg + A2u"
     assert pair.activity == "IR+Raman"
     assert not pair.irreducible
 
@@ -230,7 +232,8 @@ def test_characters_that_belong_to_no_representation_have_no_name():
 
 def test_a_molecule_like_cell_without_symmetry_has_one_kind_of_mode(random_matrices):
     rng = np.random.default_rng(0)
-    atoms = Atoms("FeS2", scaled_positions=rng.uniform(size=(3, 3)), cell=[[4, 0.1, 0.2], [0, 4.3, 0.4], [0.3, 0, 4.6]], pbc=True)  # fmt: skip
+    lattice = [[4, 0.1, 0.2], [0, 4.3, 0.4], [0.3, 0, 4.6]]
+    atoms = Atoms("FeS2", scaled_positions=rng.uniform(size=(3, 3)), cell=lattice, pbc=True)
     cell, matrices = random_matrices(atoms)
     table = gamma_modes(matrices, cell)
     assert {(one.label, one.activity) for one in table.sets} == {("A", "IR+Raman")}
