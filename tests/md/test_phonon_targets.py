@@ -63,9 +63,10 @@ def error_of_displacements(exact, atoms, displacement):
     return np.abs(ours - theirs.at(q)).max() / np.abs(ours).max(), np.abs(gap).max()
 
 
-def test_phonopys_finite_displacements(silicon, small_calculator):
-    """At u = 1e-3 Å: 1e-5 relative in D, 1e-4 THz."""
-    relative, frequency = error_of_displacements(BlochMatrices(silicon, small_calculator), silicon, 1e-3)
+def test_phonopys_finite_displacements(silicon):
+    """At u = 1e-3 Å: 1e-5 relative in D, 1e-4 THz. Few radial functions: as anharmonic as silicon, not more."""
+    smooth = Potential.from_config(SETTINGS | {"cutoff": 5.0, "num_layers": 2, "num_radial": 4}, ["Si"]).double()
+    relative, frequency = error_of_displacements(BlochMatrices(silicon, MLIPCalculator(smooth)), silicon, 1e-3)
     assert relative < 1e-5
     assert frequency < 1e-4
 
@@ -136,8 +137,8 @@ def test_a_path_needs_no_more_memory_than_the_cell():
     """60 points whose common supercell has 160 000 cells; one column of the Hessian of 199 of them needs more."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=300)
     growth = json.loads(done.stdout)  # MiB
-    assert growth["path"] < 20
-    assert growth["supercell"] > 3 * max(growth["path"], 20)
+    assert growth["path"] < 5
+    assert growth["supercell"] > 20
 
 
 @pytest.mark.slow
