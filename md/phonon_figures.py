@@ -101,7 +101,7 @@ def _draw_dos(axis: Any, result: PhononResult) -> None:
     axis.plot(dos.total, dos.frequency, color=BLUE, lw=1.1)
     axis.axhline(0, color=GREY, lw=0.5, zorder=0)
     axis.set(xlim=(0, 1.08 * dos.total.max()), xlabel="states per THz\nand cell")
-    axis.set_title(f"{'×'.join(map(str, dos.mesh))}, {result.dos_source}", fontsize=7, color=GREY)
+    axis.set_title(f"{'×'.join(map(str, dos.mesh))}\n{result.dos_source}", fontsize=7, color=GREY)
 
 
 def thermal_figure(result: PhononResult) -> Figure:
