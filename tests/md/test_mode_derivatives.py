@@ -85,11 +85,11 @@ def test_degenerate_modes_are_those_that_continue_along_the_path(silicon_model):
     for i in (0, path.segments[1][0]):
         frequencies, found = exact_velocities(matrices, path.q[i][None], directions[i][None])
         step = directions[i] @ cell.atoms.cell.array.T
-        ahead = frequencies_at(matrices, (path.q[i] + 1e-4 * step)[None])[0]
-        predicted = frequencies[0] + 1e-4 * found[0] @ directions[i] * 10
+        ahead = frequencies_at(matrices, (path.q[i] + 1e-5 * step)[None])[0]
+        predicted = frequencies[0] + 1e-5 * found[0] @ directions[i] * 10
         predicted = np.sort(predicted[np.isfinite(predicted)])  # imaginary modes, the lowest, have no velocity
         assert len(predicted) >= 2
-        assert predicted == pytest.approx(ahead[-len(predicted) :], abs=1e-6)
+        assert predicted == pytest.approx(ahead[-len(predicted) :], abs=1e-7)
 
 
 def test_force_constants_beyond_the_models_reach_give_the_same_velocities(silicon_model):
