@@ -10,10 +10,12 @@ from ase import Atoms
 from ase.spacegroup import crystal
 from phonopy.phonon.character_table import character_table
 
+from mlip.md.bands import band_path, bands_along
 from mlip.md.dynamical import BlochMatrices, FourierMatrices, from_phonopy
 from mlip.md.irrep_names import named_characters
 from mlip.md.irreps import gamma_modes, is_irreducible, modes_at
 from mlip.md.little_groups import level_sets, little_group
+from mlip.md.stability import imaginary_modes, lowest_frequency
 from mlip.md.structure import primitive_cell
 
 PYRITE = {"symbols": ["Fe", "S"], "basis": [(0, 0, 0), (0.385, 0.385, 0.385)], "spacegroup": 205,
@@ -237,3 +239,28 @@ def test_a_molecule_like_cell_without_symmetry_has_one_kind_of_mode(random_matri
     cell, matrices = random_matrices(atoms)
     table = gamma_modes(matrices, cell)
     assert {(one.label, one.activity) for one in table.sets} == {("A", "IR+Raman")}
+
+
+def test_the_ferroelectric_instability_of_a_perovskite(data_folder):
+    """Cubic BaTiO3: the polar T1u mode at Γ and its continuations at X and M, with their q and irrep."""
+    path = data_folder / "perovskites" / "BaTiO3_mp-2998_phonopy.yaml.xz"
+    if not path.is_file():
+        pytest.skip("the barium titanate file is not there")
+    phonon = phonopy.load(path, log_level=0, is_nac=False)
+    cell = primitive_cell(from_phonopy(phonon.primitive))
+    gap = phonon.primitive.scaled_positions - cell.atoms.get_scaled_positions()
+    assert np.abs(gap - np.rint(gap)).max() < 1e-6
+    matrices = FourierMatrices(phonon)
+    bands = bands_along(matrices, cell, band_path(cell, "GAMMA X | M R", 12))
+    lowest = lowest_frequency(bands, np.zeros((0, 3)), np.zeros((0, 15)))
+    found = {mode.point: mode for mode in imaginary_modes(matrices, cell, bands, lowest, symmetric=True)}
+    assert set(found) == {"Γ", "X", "M"}
+    assert (found["Γ"].irrep, found["Γ"].degeneracy, found["Γ"].point_group) == ("T1u", 3, "m-3m")
+    assert found["Γ"].frequency == pytest.approx(-6.05, abs=0.03)
+    assert found["X"].point_group == found["M"].point_group == "4/mmm"
+    assert found["X"].irrep is not None
+    assert "unnamed" not in found["X"].irrep + found["M"].irrep
+    assert (found["X"].degeneracy, found["M"].degeneracy) == (2, 1)
+    without = imaginary_modes(matrices, cell, bands, lowest, symmetric=False)
+    assert len(without) == 6
+    assert all(mode.irrep is None for mode in without)
