@@ -7,6 +7,7 @@ from typing import Any
 
 # Public name → module. Modules are named otherwise than functions, so that neither hides the other.
 _EXPORTS = {
+    "Analyses": "phonon_analyses",
     "CheckResult": "checking",
     "MDResult": "dynamics",
     "PhononComparison": "phonon_comparison",

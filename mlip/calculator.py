@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from mlip.bloch_derivatives import BlochDerivatives, internal_strain
 from mlip.derivatives import dynamical_matrix, evaluate, hessian, hessian_vector_product
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, species_index
@@ -143,6 +144,28 @@ class MLIPCalculator(Calculator):
         wave = torch.as_tensor(points, dtype=torch.float64, device=self.potential.device)
         matrices = [dynamical_matrix(p, p.graph(atoms), wave, masses).detach().cpu().numpy() for p in self._exact()]
         return np.mean(matrices, axis=0)
+
+    def get_wave_derivatives(self, atoms: Atoms, q: np.ndarray, waves: np.ndarray) -> dict[str, np.ndarray]:
+        """First derivatives of the curvature Re v† H(q) v of Bloch waves; see `mlip.bloch_derivatives`.
+
+        Args:
+            atoms: A cell, taken as it is.
+            q: (m, 3), the wavevector of each wave, in fractions of this cell's reciprocal vectors.
+            waves: (m, n, 3) complex, u_jR = v_j exp(iq·R).
+
+        Returns:
+            ``curvature`` (m,), eV/Å² times |v|², ``by_wavevector`` (m, 3) per rad/Å, ``by_strain`` (m, 3, 3),
+            ``by_position`` (m, n, 3) per Å; float64; the mean of a committee.
+        """
+        device = self.potential.device
+        points = torch.as_tensor(np.asarray(q, dtype=np.float64), device=device)
+        vectors = torch.as_tensor(np.asarray(waves, dtype=np.complex128), device=device)
+        members = [BlochDerivatives(p, p.graph(atoms))(points, vectors) for p in self._exact()]
+        return {name: np.mean([getattr(m, name).cpu().numpy() for m in members], axis=0) for name in vars(members[0])}
+
+    def get_internal_strain(self, atoms: Atoms) -> np.ndarray:
+        """∂²E/∂x_ic∂ε_ab with atoms carried along, (n, 3, 3, 3), eV/Å; float64; the mean of a committee."""
+        return np.mean([internal_strain(p, p.graph(atoms)).cpu().numpy() for p in self._exact()], axis=0)
 
     def range_violations(self, atoms: Atoms) -> list[str]:
         """What in ``atoms`` lies outside the training data, one phrase each; empty when nothing does."""

@@ -174,7 +174,7 @@ class BlochHessian:
             raise InputError("D(q) needs one crystal at a time")
         self.potential, self.cell_graph, self.create_graph = potential, graph, create_graph
         self.max_edges = max_edges
-        self._passes: dict[tuple[int, int], _FirstPass] = {}
+        self._passes: dict[tuple[int, int], FirstPass] = {}
 
     def __call__(self, q: Tensor) -> Tensor:
         """(3,), in fractions of the cell's reciprocal vectors → H(q), (3n, 3n) complex, eV/Å², no basis phase."""
@@ -215,11 +215,11 @@ class BlochHessian:
         theta = self._theta(q.unsqueeze(0))[0]
         return self._pass(1, _copies(theta, vector)).product(theta, vector, self.create_graph)
 
-    def _pass(self, number: int, copies: int) -> _FirstPass:
+    def _pass(self, number: int, copies: int) -> FirstPass:
         """The first derivative of ``number`` crystals side by side."""
         if (number, copies) not in self._passes:
             graph = batch_graphs([self.cell_graph] * number)
-            self._passes[number, copies] = _FirstPass(self.potential, graph, copies)
+            self._passes[number, copies] = FirstPass(self.potential, graph, copies)
         return self._passes[number, copies]
 
 
@@ -239,7 +239,7 @@ def bloch_hessian_vector_product(
         (N, 3) complex, eV/Å² times the unit of ``vector``, no basis phase.
     """
     theta = 2 * math.pi * (graph.shifts * q.index_select(0, graph.edge_structure)).sum(1)
-    first = _FirstPass(potential, graph, _copies(theta, vector))
+    first = FirstPass(potential, graph, _copies(theta, vector))
     return first.product(theta, vector, create_graph)
 
 
@@ -254,8 +254,14 @@ def _all_real(theta: Tensor) -> bool:
     return theta.numel() == 0 or float(torch.sin(theta).abs().max()) < limit
 
 
-class _FirstPass:
-    """∂E/∂d on one or two copies of a graph, through a phased exchange; seeded later with waves."""
+class FirstPass:
+    """∂E/∂d on one or two copies of a graph, through a phased exchange; seeded later with waves.
+
+    Args:
+        potential: The potential.
+        cell: A crystal, or several side by side, each with a wave of its own.
+        copies: 2 for real and imaginary parts, 1 where every phase is ±1.
+    """
 
     def __init__(self, potential: Potential, cell: AtomicGraph, copies: int) -> None:
         self.cell, self.copies, self.bloch = cell, copies, Bloch()
@@ -293,10 +299,13 @@ class _FirstPass:
         return torch.complex(real, imaginary)
 
     def _seed(self, vector: Tensor, waves: Bloch) -> Tensor:
-        """Change of the edges under the wave: exp(iθ)·v_src − v_dst."""
-        both = self._parts(vector)
-        sent = waves.rotate(both.index_select(0, self.graph.source), +1.0)
-        return sent - both.index_select(0, self.graph.target)
+        """The change of the edges under a wave."""
+        return self.change(self._parts(vector), waves)
+
+    def change(self, nodes: Tensor, waves: Bloch) -> Tensor:
+        """Change of the edges under a wave, real parts above imaginary ones: exp(iθ)·v_src − v_dst."""
+        sent = waves.rotate(nodes.index_select(0, self.graph.source), +1.0)
+        return sent - nodes.index_select(0, self.graph.target)
 
     def _parts(self, vector: Tensor) -> Tensor:
         """Real part above imaginary part where there are two copies."""
