@@ -8,12 +8,18 @@ from typing import Any
 # Public name → module. Modules are named otherwise than functions, so that neither hides the other.
 _EXPORTS = {
     "CheckResult": "checking",
+    "ElasticResult": "elastic_result",
+    "EquationOfState": "equation_of_state",
     "MDResult": "dynamics",
     "PhononResult": "phonon_result",
+    "QuasiHarmonicResult": "quasi_harmonic_result",
     "RelaxResult": "relaxation",
     "check": "checking",
+    "elastic": "elasticity",
+    "eos": "equation_of_state",
     "interpolation_baseline": "lattice_dynamics",
     "phonons": "lattice_dynamics",
+    "quasi_harmonic": "thermal_expansion",
     "read_reference": "reference",
     "relax": "relaxation",
     "run_md": "dynamics",

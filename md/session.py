@@ -22,9 +22,17 @@ console = Console()
 
 
 def model_and_structures(
-    files: Sequence[Path], calculator: str | None, device: str, dtype: str | None, *, need: int = 1
+    files: Sequence[Path],
+    calculator: str | None,
+    device: str,
+    dtype: str | None,
+    *,
+    need: int = 1,
+    members: Sequence[Path] = (),
 ) -> tuple[Any, list[Path]]:
     """Split the positional arguments: MODEL first, unless ``--calculator`` names another one.
+
+    With ``members``, further model files, the calculator is a committee.
 
     Raises:
         InputError: Too few files, or the model cannot be opened.
@@ -34,7 +42,9 @@ def model_and_structures(
         raise InputError("a MODEL is needed", mend="or --calculator module:factory")
     if len(structures) < need:
         raise InputError("a STRUCTURE is needed")
-    model = None if calculator is not None else files[0]
+    if calculator is not None and members:
+        raise InputError("a committee is made of model files, not of --calculator", key="member")
+    model = None if calculator is not None else [files[0], *members]
     return calculator_from(model, factory=calculator, device=device, dtype=dtype), structures
 
 
