@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mlip.md.elastic_tensor import directional_young
+from mlip.md.elastic_tensor import directional_young, sound_path, sound_velocities
 from mlip.md.figures import BLUE, GREY, ORANGE, VERMILION, house_style
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def elastic_figure(result: ElasticResult) -> Figure:
         _draw_tensor(figure.add_subplot(grid[0]), result)
         _draw_young(figure, figure.add_subplot(grid[1], projection="3d"), result)
         if result.sound is not None:
-            _draw_sound(figure.add_subplot(grid[2]), result.sound)
+            _draw_sound(figure.add_subplot(grid[2]), result, result.sound)
         cell = result.solution.cell
         formula = str(cell.atoms.symbols.formula.reduce()[0].format("metal"))
         name = formula.translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
@@ -87,9 +87,11 @@ def _draw_young(figure: Figure, axis: Any, result: ElasticResult) -> None:
     bar.outline.set_visible(False)
 
 
-def _draw_sound(axis: Any, sound: SoundCheck) -> None:
+def _draw_sound(axis: Any, result: ElasticResult, sound: SoundCheck) -> None:
+    directions, places, _ = sound_path(40)
+    fine = sound_velocities(result.solution.tensor, result.solution.density, directions @ result.axes)
     for branch in range(3):
-        axis.plot(sound.places, sound.christoffel[:, branch], color=BLUE)
+        axis.plot(places, fine[:, branch], color=BLUE)
         axis.plot(sound.places, sound.phonons[:, branch], "o", ms=3.2, mfc="none", mec=ORANGE, mew=0.9)
     axis.plot([], [], color=BLUE, label="elastic tensor")
     axis.plot([], [], "o", ms=3.2, mfc="none", mec=ORANGE, label="phonons, $k \\to 0$")

@@ -6,6 +6,7 @@ Tensors are C_ijkl in GPa, matrices C_IJ in Voigt's order xx yy zz yz xz xy with
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -125,6 +126,22 @@ def sphere_rule(order: int = 48) -> tuple[Array, Array]:
         [np.outer(rho, np.cos(phi)), np.outer(rho, np.sin(phi)), np.repeat(z[:, None], len(phi), 1)], axis=-1
     )
     return directions.reshape(-1, 3), np.repeat(weight / 2 / len(phi), len(phi))
+
+
+def sound_path(count: int) -> tuple[Array, Array, dict[str, float]]:
+    """Unit vectors on great circles [100] → [110] → [111] → [001], their angles in degrees, and the corners'."""
+    corners = {"[100]": [1, 0, 0], "[110]": [1, 1, 0], "[111]": [1, 1, 1], "[001]": [0, 0, 1]}
+    ends = [np.array(v) / np.linalg.norm(v) for v in corners.values()]
+    rows, angles, start = [ends[0]], [0.0], 0.0
+    marks = [0.0]
+    for a, b in pairwise(ends):
+        arc = float(np.arccos(a @ b))
+        for t in np.arange(1, count + 1) / count:
+            rows.append((np.sin((1 - t) * arc) * a + np.sin(t * arc) * b) / np.sin(arc))
+            angles.append(start + np.degrees(t * arc))
+        start += np.degrees(arc)
+        marks.append(start)
+    return np.array(rows), np.array(angles), dict(zip(corners, marks, strict=True))
 
 
 def mean_velocity(tensor: Array, density: float) -> float:

@@ -6,7 +6,6 @@ definitions of elastic constants agree. The first term alone is the clamped-ion 
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,7 @@ from mlip.errors import InputError
 from mlip.md.calculators import attached, has_bloch_matrix, working_dtype
 from mlip.md.curvature import full_hessian
 from mlip.md.elastic_result import ElasticResult, Solution, SoundCheck
-from mlip.md.elastic_tensor import born_eigenvalues, from_voigt, group_average, sound_velocities, to_voigt
+from mlip.md.elastic_tensor import born_eigenvalues, from_voigt, group_average, sound_path, sound_velocities, to_voigt
 from mlip.md.equilibrium import bulk_cell, members_of, relaxed_cell, stress_of
 from mlip.md.structure import PrimitiveCell, space_group_of
 from mlip.md.units import GPA_PER_EV_A3, KM_PER_S_PER_SQRT_EV_AMU
@@ -36,7 +35,7 @@ def elastic(
     *,
     method: Method = "auto",
     relax_first: bool = True,
-    fmax: float = 1e-5,
+    fmax: float = 1e-6,
     symprec: float = 1e-2,
     snap: bool = True,
     check: bool | None = None,
@@ -111,7 +110,7 @@ def finite_strain(atoms: Atoms, calculator: Any, *, relaxed: bool = True) -> Arr
         relaxed: Relax the atoms again at each strain; else they follow it homogeneously (clamped ions).
     """
     double = working_dtype(calculator) == np.float64
-    step, force = (1e-3, 1e-7) if double else (1e-2, 1e-3)
+    step, force = (1e-3, 1e-8) if double else (1e-2, 1e-3)
     options = {"optimizer": LBFGS, "fmax": force, "steps": 1000} if relaxed else {}
 
     def at(delta: float) -> Array:
@@ -121,16 +120,18 @@ def finite_strain(atoms: Atoms, calculator: Any, *, relaxed: bool = True) -> Arr
     return (4 * at(step) - at(2 * step)) / 3 * GPA_PER_EV_A3
 
 
-def sound_check(solution: Solution, calculator: Any, wavenumber: float = 3e-3) -> SoundCheck:
-    """Sound from the tensor beside the slopes of exact phonons, ω/k → 0, extrapolated from k and 2k (rad/Å).
+def sound_check(solution: Solution, calculator: Any, wavenumber: float = 1e-3) -> SoundCheck:
+    """Sound from the tensor beside the slopes of exact phonons, ω/k → 0, extrapolated from k, 2k and 3k (rad/Å).
 
-    The directions run [100] → [110] → [111] → [001] in Cartesian axes of the crystal's standard setting.
+    ω²/k² = v² ± g|k| + …: in crystals without inversion acoustical activity splits transverse waves to first order in
+    |k| (Portigal and Burstein, Phys. Rev. 170, 673 (1968)), so that the extrapolation cannot be in k² alone. The
+    directions run [100] → [110] → [111] → [001] in Cartesian axes of the crystal's standard setting.
     """
     turn = np.asarray(space_group_of(solution.cell.atoms, 1e-5).std_rotation_matrix)
-    directions, places, corners = sound_path(10 if len(solution.cell.atoms) <= 8 else 3)
+    directions, places, corners = sound_path(max(2, 20 // len(solution.cell.atoms)))
     here = directions @ turn  # rows: n_input = R^T n_standard
-    squares = [_acoustic_squares(solution.cell.atoms, calculator, here, k) for k in (wavenumber, 2 * wavenumber)]
-    limit = (4 * squares[0] - squares[1]) / 3
+    one, two, three = (_acoustic_squares(solution.cell.atoms, calculator, here, n * wavenumber) for n in (1, 2, 3))
+    limit = 3 * one - 3 * two + three
     phonons = np.sign(limit) * np.sqrt(np.abs(limit)) * KM_PER_S_PER_SQRT_EV_AMU
     return SoundCheck(
         places=places,
@@ -139,22 +140,6 @@ def sound_check(solution: Solution, calculator: Any, wavenumber: float = 3e-3) -
         christoffel=sound_velocities(solution.tensor, solution.density, here),
         phonons=phonons,
     )
-
-
-def sound_path(count: int) -> tuple[Array, Array, dict[str, float]]:
-    """Unit vectors on great circles [100] → [110] → [111] → [001], their angles in degrees, and the corners'."""
-    corners = {"[100]": [1, 0, 0], "[110]": [1, 1, 0], "[111]": [1, 1, 1], "[001]": [0, 0, 1]}
-    ends = [np.array(v) / np.linalg.norm(v) for v in corners.values()]
-    rows, angles, start = [ends[0]], [0.0], 0.0
-    marks = [0.0]
-    for a, b in itertools.pairwise(ends):
-        arc = float(np.arccos(a @ b))
-        for t in np.arange(1, count + 1) / count:
-            rows.append((np.sin((1 - t) * arc) * a + np.sin(t * arc) * b) / np.sin(arc))
-            angles.append(start + np.degrees(t * arc))
-        start += np.degrees(arc)
-        marks.append(start)
-    return np.array(rows), np.array(angles), dict(zip(corners, marks, strict=True))
 
 
 def _acoustic_squares(atoms: Atoms, calculator: Any, directions: Array, wavenumber: float) -> Array:
