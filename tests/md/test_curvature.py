@@ -97,7 +97,7 @@ def test_what_is_not_considered_is_said(rattled, sw):
     rattled.set_constraint([FixBondLength(0, 1), FixSymmetry(bulk("Si", cubic=True))])
     found = curvature(rattled, sw)
     assert found.ignored == ("FixBondLengths",)
-    assert "FixBondLength not considered" in found.line
+    assert "FixBondLengths not considered" in found.line
 
 
 def test_rotations_about_a_fixed_atom_cost_nothing():
