@@ -9,12 +9,12 @@ from typing import Annotated, Any, cast
 import numpy as np
 import typer
 from ase import Atoms
-from rich.table import Table
 
 from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, integers
 from mlip.md.session import bar, console, finish, folder_for, merge, model_and_structures, named, read_structure
 from mlip.report import CommandReport
 
+AXES = ("xx", "yy", "zz", "yz", "xz", "xy")
 Members = Annotated[
     list[Path] | None,
     typer.Option("--member", help="Further model files: a committee, whose spread is reported.", metavar="MODEL"),
@@ -37,7 +37,7 @@ def elastic(
         bool | None,
         typer.Option("--check/--no-check", help="Hold exact constants against finite strains. Default: ≤ 8 atoms."),
     ] = None,
-    fmax: Fmax = 1e-5,
+    fmax: Fmax = 1e-6,
     symprec: Symprec = 1e-2,
     snap: Snap = True,
     calculator: Calculator = None,
@@ -191,13 +191,17 @@ def _each(
 
 
 def _print_tensor(result: Any) -> None:
-    """C_IJ in the crystal's standard axes, ± the committee's spread, the clamped-ion part beside it."""
-    axes = ["xx", "yy", "zz", "yz", "xz", "xy"]
-    table = Table("", *axes, "", *axes, title="C (GPa) in standard axes | clamped ions")
-    spread = result.spread().get("C_GPa")
-    for i, name in enumerate(axes):
-        row = [f"{c:.2f}" for c in result.standard_matrix[i] + 0.0]
-        if spread is not None:
-            row = [f"{c}±{s:.2f}" for c, s in zip(row, spread[i], strict=True)]
-        table.add_row(name, *row, "│", *(f"{c:.2f}" for c in result.standard_clamped[i] + 0.0))
-    console.print(table)
+    """C_IJ in the crystal's standard axes, the committee's spread, and the clamped-ion part."""
+    blocks = {"C (GPa) in standard axes": result.standard_matrix, "of these, clamped ions": result.standard_clamped}
+    if result.members:
+        blocks["± over the committee"] = result.spread()["C_GPa"]
+    for title, matrix in blocks.items():
+        console.print(title, style="bold", highlight=False)
+        console.print("    " + "".join(f"{name:>9}" for name in AXES), highlight=False)
+        for name, row in zip(AXES, matrix, strict=True):
+            console.print(f"  {name}" + "".join(_number(c, matrix) for c in row), highlight=False)
+
+
+def _number(value: float, matrix: Any) -> str:
+    """Nine columns; a dot for what is zero by symmetry."""
+    return f"{value:9.2f}" if abs(value) > 1e-6 * np.abs(matrix).max() else f"{'·':>9}"

@@ -79,6 +79,7 @@ def _draw_young(figure: Figure, axis: Any, result: ElasticResult) -> None:
     reach = 1.02 * young.max()
     axis.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
     axis.set_box_aspect((1, 1, 1), zoom=1.25)
+    axis.view_init(elev=24, azim=38)
     axis.set_axis_off()
     for end, label in zip(1.32 * young.max() * np.eye(3), "xyz", strict=True):
         axis.plot(*zip(0.78 * end, end, strict=True), color=GREY, lw=0.9)

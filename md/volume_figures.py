@@ -27,7 +27,9 @@ def eos_figure(result: EquationOfState) -> Figure:
     fine = np.linspace(result.volumes[0], result.volumes[-1], 200)
     with house_style():
         figure = Figure(figsize=(7.6, 3.6), layout="constrained")
-        axes = figure.subplot_mosaic([["energy", "pressure"], ["rest", "pressure"]], height_ratios=[3, 1])
+        axes: dict[str, Any] = figure.subplot_mosaic(
+            [["energy", "pressure"], ["rest", "pressure"]], height_ratios=[3, 1]
+        )
         energy, rest, pressure = axes["energy"], axes["rest"], axes["pressure"]
         energy.plot(fine / n, (fit.energies(fine) - fit.energy) * 1000 / n, color=BLUE, label="Birch–Murnaghan")
         energy.plot(
