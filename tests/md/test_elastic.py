@@ -49,9 +49,9 @@ def trigonal():
     """Quartz's space group: C14, no inversion, internal coordinates under every strain; stable with seed 1."""
     return crystal(
         ["Si", "O"],
-        [(0.5759, 0, 1 / 6), (0.14246, 0, 1 / 6)],
+        [(0.575907, 0, 1 / 6), (0.142461, 0, 1 / 6)],
         spacegroup=154,
-        cellpar=[3.8058, 3.8058, 2.1303, 90, 90, 120],
+        cellpar=[3.80580727, 3.80580727, 2.13030804, 90, 90, 120],
     )
 
 

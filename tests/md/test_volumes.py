@@ -122,6 +122,7 @@ def test_our_potential_agrees_with_its_exact_constants():
     assert values(found.checks)["B₀ against elastic constants"] < 0.03
 
 
+@pytest.mark.slow
 def test_a_committee_of_twins_has_no_spread():
     potential = Potential.from_config(
         {
@@ -270,6 +271,7 @@ def test_heat_capacity_at_constant_pressure_exceeds_that_at_constant_volume(argo
     assert found.heat_capacity[i] - constant_volume == pytest.approx(molar, rel=0.03)
 
 
+@pytest.mark.slow
 def test_pressure_squeezes(argon):
     squeezed = quasi_harmonic(
         bulk("Ar", a=5.2), lennard_jones(), span=(-0.10, 0.06), pressure=0.1, **QUICK | {"points": 9}
