@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from mlip.md.bands import BandPath
 from mlip.md.dynamical import BlochMatrices, frequencies_thz
 from mlip.md.mode_derivatives import hermitian, plan
 from mlip.md.relaxation import relax
+from mlip.strain import internal_response
 
 Array = NDArray[np.float64]
 VOLUME = np.eye(3) / 3
@@ -105,18 +107,15 @@ def checked_strain(strain: Any) -> Array:
 
 def has_strain_derivatives(calculator: Any) -> bool:
     """Whether a calculator differentiates its D(q) and its forces by strain."""
-    names = ("get_wave_derivatives", "get_internal_strain", "get_hessian")
+    names = ("get_wave_derivatives", "get_strain_derivatives", "get_hessian")
     return all(hasattr(calculator, name) for name in names)
 
 
-def internal_response(atoms: Atoms, calculator: Any, strain: Array) -> Array:
+def atomic_motion(atoms: Atoms, calculator: Any, strain: Array) -> Array:
     """How atoms move while the crystal is strained, ẋ = −Φ⁺ ∂²E/∂x∂η, (n, 3) Å; their mean stays in place."""
-    pull = np.einsum("icab,ab->ic", calculator.get_internal_strain(atoms), strain).ravel()
-    shifts = np.kron(np.ones((len(atoms), 1)), np.eye(3))
-    rest = np.linalg.qr(shifts, mode="complete")[0][:, 3:]
-    hessian = rest.T @ calculator.get_hessian(atoms) @ rest
-    moved = rest @ np.linalg.solve((hessian + hessian.T) / 2, rest.T @ pull) if len(atoms) > 1 else 0 * pull
-    return np.asarray(-moved.reshape(-1, 3))
+    mixed, _ = calculator.get_strain_derivatives(atoms)
+    response = internal_response(torch.as_tensor(calculator.get_hessian(atoms)), torch.as_tensor(mixed))
+    return np.einsum("icab,ab->ic", response.numpy(), strain)
 
 
 def exact_gruneisen(atoms: Atoms, calculator: Any, q: Array, strain: Array = VOLUME) -> tuple[Array, Array]:
@@ -124,7 +123,7 @@ def exact_gruneisen(atoms: Atoms, calculator: Any, q: Array, strain: Array = VOL
 
     Args:
         atoms: The primitive cell with atoms at rest.
-        calculator: With ``get_wave_derivatives``, ``get_internal_strain`` and ``get_hessian``.
+        calculator: With ``get_wave_derivatives``, ``get_strain_derivatives`` and ``get_hessian``.
         q: (nq, 3) fractions.
         strain: (3, 3) E.
     """
@@ -133,7 +132,7 @@ def exact_gruneisen(atoms: Atoms, calculator: Any, q: Array, strain: Array = VOL
     frequencies = frequencies_thz(values)
     todo = plan(atoms, q, frequencies, vectors)
     found = calculator.get_wave_derivatives(atoms, todo.q, todo.waves)
-    motion = internal_response(atoms, calculator, strain)
+    motion = atomic_motion(atoms, calculator, strain)
     slopes = np.einsum("mab,ab->m", found["by_strain"], strain)
     slopes += np.einsum("mic,ic->m", found["by_position"], motion)
     result = np.empty_like(values)

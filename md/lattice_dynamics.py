@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,8 +13,8 @@ from phonopy import Phonopy
 
 from mlip.errors import InputError
 from mlip.md.bands import band_path, bands_along
-from mlip.md.calculators import attached, has_bloch_matrix, has_stress
-from mlip.md.committee import members_of, spread_of
+from mlip.md.calculators import attached, has_bloch_matrix, has_stress, members_of
+from mlip.md.committee import spread_of
 from mlip.md.dynamical import (
     BlochMatrices,
     DynamicalMatrices,
@@ -34,12 +33,13 @@ from mlip.md.dynamical import (
     sum_rule_blocks,
     supercell_matrix,
 )
+from mlip.md.equilibrium import relaxed_cell
 from mlip.md.mesh import interpolation_error, sample_zone
 from mlip.md.phonon_analyses import DEFAULT_ANALYSES, Analyses, Solved, analyse
 from mlip.md.phonon_result import PhononResult, PolarTerm
 from mlip.md.polar import change_in_larger_supercell, read_born, trained_supercell, with_dipoles
 from mlip.md.reference import Reference
-from mlip.md.relaxation import RelaxResult, relax
+from mlip.md.relaxation import RelaxResult
 from mlip.md.stability import IMAGINARY, imaginary_modes, lowest_frequency
 from mlip.md.stars import StarMatrices
 from mlip.md.structure import PrimitiveCell, primitive_cell
@@ -115,7 +115,7 @@ def phonons(
     cell = primitive_cell(atoms, symprec=symprec, snap=snap)
     relaxation = None
     if relax_first is not None:
-        cell, relaxation = _relaxed(cell, calculator, relax_first, fmax)
+        cell, relaxation = relaxed_cell(cell, calculator, "free" if relax_first == "cell" else "fixed", fmax)
     if supercell is None and born is not None:
         supercell = trained_supercell(calculator, cell.atoms)
     matrix = supercell_matrix(supercell, cell.atoms)
@@ -220,32 +220,6 @@ def _method(method: str, calculator: Any) -> Method:
     if not able[method]:
         raise InputError(f"{type(calculator).__name__} cannot do '{method}'", key="method", mend="use displacement")
     return cast("Method", method)
-
-
-def _relaxed(cell: PrimitiveCell, calculator: Any, what: str, fmax: float) -> tuple[PrimitiveCell, RelaxResult]:
-    """Relax within the space group; the cell is then standardised again, as its shape may have moved.
-
-    A calculator that lacks the space group has its minimum elsewhere: with it nothing is held.
-    """
-    done = relax(
-        cell.atoms,
-        calculator,
-        cell="free" if what == "cell" else "fixed",
-        keep_symmetry=force_symmetry_defect(cell, calculator) < 1e-4,
-        symprec=1e-4,
-        fmax=fmax,
-        with_curvature=False,
-    )
-    again = primitive_cell(done.to_atoms(), symprec=1e-4)
-    kept = replace(
-        again,
-        symprec=cell.symprec,
-        largest_move=cell.largest_move,
-        input_atoms=cell.input_atoms,
-        source=cell.source[again.source],
-        transformation=cell.transformation @ again.transformation,
-    )
-    return kept, done
 
 
 def _solve(

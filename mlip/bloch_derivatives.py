@@ -8,7 +8,7 @@ gives ∂s/∂θ_e and t_e = ∂s/∂d_e, and with them
     ds/dε = Σ_e t_e ⊗ d_e                              homogeneous strain, d → (1 + ε) d, q fixed in fractions
     ds/dx_i = Σ_{src=i} t_e − Σ_{dst=i} t_e            moving the sublattice of atom i
 
-What atoms do while the crystal is strained is ẋ = −Φ⁺ ∂²E/∂x∂ε, with Φ the Hessian at Γ.
+What atoms do while the crystal is strained is ẋ = −Φ⁺ ∂²E/∂x∂ε, with Φ the Hessian at Γ (`mlip.strain`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlip.derivatives import FirstPass, HessianOperator, divergence
+from mlip.derivatives import FirstPass, divergence
 from mlip.errors import InputError
 from mlip.exchange import Bloch
 from mlip.graph import AtomicGraph, batch_graphs
@@ -113,23 +113,3 @@ def _curvatures(first: FirstPass, theta: Tensor, waves: Tensor) -> Tensor:
         first.bloch.cosine = first.bloch.sine = None
     # s = Σ_e Re (change_e)† δf_e: the divergence is the adjoint of the change.
     return (change * second).sum(1).view(2, len(waves), -1).sum((0, 2))
-
-
-def internal_strain(potential: Potential, graph: AtomicGraph) -> Tensor:
-    """∂²E/∂x_ic∂ε_ab of one crystal, atoms carried along with the strain, (n, 3, 3, 3), eV/Å.
-
-    Args:
-        potential: The potential.
-        graph: One crystal.
-
-    Returns:
-        The derivative of −F_ic by each component of a (not necessarily symmetric) strain.
-    """
-    operator = HessianOperator(potential, graph)
-    edges = operator.edges.detach()
-    columns = []
-    for component in torch.eye(9, dtype=edges.dtype, device=edges.device).view(9, 3, 3):
-        change = edges @ component.t()
-        (second,) = torch.autograd.grad(operator.edge_forces, operator.edges, change, retain_graph=True)
-        columns.append(divergence(second, graph))
-    return torch.stack(columns, 2).view(graph.num_atoms, 3, 3, 3)

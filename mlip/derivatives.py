@@ -8,6 +8,7 @@ gives H·v; seeded with Bloch waves and with a phased exchange of features, D(q)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -106,13 +107,17 @@ class HessianOperator:
 
     def __call__(self, vector: Tensor) -> Tensor:
         """(N, 3) → H·v, (N, 3), eV/Å² times the unit of v."""
-        if self.edges.shape[0] == 0:
-            return torch.zeros_like(vector)
         change = vector.index_select(0, self.graph.source) - vector.index_select(0, self.graph.target)
+        return divergence(self.edge_response(change), self.graph)
+
+    def edge_response(self, change: Tensor) -> Tensor:
+        """(E, 3), any change of the edge vectors → the change of ∂E/∂d, eV/Å² times the unit of the change."""
+        if self.edges.shape[0] == 0:
+            return torch.zeros_like(change)
         (second,) = torch.autograd.grad(
             self.edge_forces, self.edges, change, retain_graph=True, create_graph=self.create_graph
         )
-        return divergence(second, self.graph)
+        return second
 
 
 def hessian_vector_product(
@@ -132,15 +137,41 @@ def hessian_vector_product(
     return HessianOperator(potential, graph, create_graph=create_graph)(vector)
 
 
-def hessian(potential: Potential, graph: AtomicGraph) -> Tensor:
-    """All second derivatives by the positions, (3N, 3N), row 3i+a, eV/Å².
+def hessian(potential: Potential, graph: AtomicGraph, indices: Sequence[int] | None = None) -> Tensor:
+    """Second derivatives by the positions, row 3i+a, eV/Å².
 
     The graph of the first derivative is kept and walked once per column; nothing is symmetrised.
+
+    Args:
+        potential: The potential.
+        graph: One or several structures.
+        indices: The atoms that count, in the order of rows and columns; None: all. Only their columns are walked.
+
+    Returns:
+        (3N, 3N), or the block (3k, 3k) of the k chosen atoms.
+
+    Raises:
+        InputError: An index is out of range, or appears twice.
     """
+    chosen = list(range(graph.num_atoms)) if indices is None else _checked(indices, graph.num_atoms)
     operator = HessianOperator(potential, graph)
-    size = 3 * graph.num_atoms
-    identity = torch.eye(size, dtype=graph.positions.dtype, device=graph.positions.device)
-    return torch.stack([operator(row.view(-1, 3)).flatten() for row in identity], 1)
+    columns = []
+    for atom in chosen:
+        for axis in range(3):
+            unit = torch.zeros_like(graph.positions)
+            unit[atom, axis] = 1.0
+            columns.append(operator(unit)[chosen].flatten())
+    return torch.stack(columns, 1) if columns else graph.positions.new_zeros(0, 0)
+
+
+def _checked(indices: Sequence[int], num_atoms: int) -> list[int]:
+    chosen = [int(i) for i in indices]
+    wrong = [i for i in chosen if not 0 <= i < num_atoms]
+    if wrong:
+        raise InputError(f"no atom {wrong[0]} among {num_atoms}", key="indices")
+    if len(set(chosen)) < len(chosen):
+        raise InputError("an atom appears twice", key="indices")
+    return chosen
 
 
 class BlochHessian:

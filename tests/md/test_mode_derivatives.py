@@ -12,7 +12,7 @@ from mlip.md import phonons
 from mlip.md.bands import band_path
 from mlip.md.dynamical import BlochMatrices, fill_from_matrices, frequencies_at, phonopy_for, supercell_matrix
 from mlip.md.group_velocity import exact_velocities, group_velocities, interpolated_velocities, path_directions
-from mlip.md.gruneisen import VOLUME, checked_strain, exact_gruneisen, internal_response, three_volumes
+from mlip.md.gruneisen import VOLUME, atomic_motion, checked_strain, exact_gruneisen, three_volumes
 from mlip.md.mode_derivatives import hermitian, probes
 from mlip.md.phonon_analyses import Analyses
 from mlip.md.structure import primitive_cell
@@ -156,7 +156,7 @@ def test_rutile_against_finite_strain_with_atoms_relaxed(rutile_model, strain):
 def test_silicon_has_nothing_to_relax_under_pressure(silicon_model):
     atoms, calculator = silicon_model
     q = np.array([[0.13, 0.21, 0.34]])
-    assert np.abs(internal_response(atoms, calculator, VOLUME)).max() < 1e-10
+    assert np.abs(atomic_motion(atoms, calculator, VOLUME)).max() < 1e-10
     _, found = exact_gruneisen(atoms, calculator, q)
     assert found == pytest.approx(
         gruneisen_by_differences(atoms, calculator, q, VOLUME, relaxed=False), abs=1e-5 * np.abs(found).max()
@@ -167,7 +167,7 @@ def test_a_shear_moves_the_atoms_of_silicon(silicon_model):
     """Kleinman's internal strain: it must move them, and parameters must still equal differences."""
     atoms, calculator = silicon_model
     strain, q = checked_strain([0, 0, 0, 0, 0, 1]), np.array([[0.13, 0.21, 0.34]])
-    assert np.abs(internal_response(atoms, calculator, strain)).max() > 1e-3
+    assert np.abs(atomic_motion(atoms, calculator, strain)).max() > 1e-3
     _, found = exact_gruneisen(atoms, calculator, q, strain)
     expected = gruneisen_by_differences(atoms, calculator, q, strain, relaxed=True)
     assert found == pytest.approx(expected, abs=1e-5 * np.abs(found).max())

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mlip import InputError
-from mlip.bloch_derivatives import BlochDerivatives, internal_strain
-from mlip.derivatives import BlochHessian, evaluate
+from mlip.bloch_derivatives import BlochDerivatives
+from mlip.derivatives import BlochHessian
 from mlip.graph import batch_graphs
 from mlip.testing import five_point, strained
 
@@ -87,19 +87,6 @@ def test_groups_of_waves_give_what_single_waves_give(potential_for, variant, tri
     for name in vars(together):
         first, second = getattr(one_by_one, name), getattr(together, name)
         assert (first - second).abs().max() < tolerances.exact * first.abs().max()
-
-
-def test_internal_strain_is_the_change_of_forces(potential_for, variant, triclinic):
-    potential = potential_for(triclinic, num_layers=2, **variant)
-    found = internal_strain(potential, potential.graph(triclinic)).numpy()
-    for a, b in ((0, 0), (1, 2), (2, 1)):
-        strain = np.zeros((3, 3))
-        strain[a, b] = 1
-
-        def forces(h, e=strain):
-            return evaluate(potential, potential.graph(strained(triclinic, h * e))).forces.numpy()
-
-        assert found[:, :, a, b] == pytest.approx(-five_point(forces, 3e-4), abs=1e-6 * np.abs(found).max())
 
 
 def test_several_crystals_at_once_are_refused(potential_for, triclinic):
