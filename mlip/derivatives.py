@@ -178,14 +178,61 @@ class BlochHessian:
     def __call__(self, q: Tensor) -> Tensor:
         """(3,), in fractions of the cell's reciprocal vectors → H(q), (3n, 3n) complex, eV/Å², no basis phase."""
         theta = 2 * math.pi * (self.cell_graph.shifts @ q)
-        copies = 1 if float(torch.sin(theta).abs().max() if theta.numel() else 0.0) < 1e-12 else 2
+        copies = 1 if _all_real(theta) else 2
+        return self._pass(copies).columns(theta, self.create_graph, self.max_batch_floats)
+
+    def product(self, q: Tensor, vector: Tensor) -> Tensor:
+        """H(q)·v for one wave: what a full H(q) would cost, divided by its number of columns.
+
+        Args:
+            q: (3,), in fractions of the cell's reciprocal vectors.
+            vector: (n, 3), real or complex.
+
+        Returns:
+            (n, 3) complex, eV/Å² times the unit of v, no basis phase.
+        """
+        theta = 2 * math.pi * (self.cell_graph.shifts @ q)
+        return self._pass(_copies(theta, vector)).product(theta, vector, self.create_graph)
+
+    def _pass(self, copies: int) -> _FirstPass:
         if copies not in self._passes:
             self._passes[copies] = _FirstPass(self.potential, self.cell_graph, copies)
-        return self._passes[copies].columns(theta, self.create_graph, self.max_batch_floats)
+        return self._passes[copies]
+
+
+def bloch_hessian_vector_product(
+    potential: Potential, graph: AtomicGraph, q: Tensor, vector: Tensor, *, create_graph: bool = False
+) -> Tensor:
+    """H(q)·v of several crystals at once, each at a wavevector of its own, from their cells alone.
+
+    Args:
+        potential: The potential.
+        graph: One or several crystals; a molecule is one with q = 0.
+        q: (B, 3), in fractions of each cell's reciprocal vectors.
+        vector: (N, 3), complex, or real where every q is time-reversal invariant (then half the cost).
+        create_graph: Keep what is needed to differentiate the result by the parameters; the last pass is plain.
+
+    Returns:
+        (N, 3) complex, eV/Å² times the unit of ``vector``, no basis phase.
+    """
+    theta = 2 * math.pi * (graph.shifts * q.index_select(0, graph.edge_structure)).sum(1)
+    first = _FirstPass(potential, graph, _copies(theta, vector))
+    return first.product(theta, vector, create_graph)
+
+
+def _copies(theta: Tensor, vector: Tensor) -> int:
+    """Copies of the graph that H(q)·v needs: one where every phase is ±1 and v is real."""
+    return 2 if vector.is_complex() or not _all_real(theta) else 1
+
+
+def _all_real(theta: Tensor) -> bool:
+    """Whether every phase is ±1, to the precision of the wavevectors."""
+    limit = max(1e-12, 100 * torch.finfo(theta.dtype).eps)
+    return theta.numel() == 0 or float(torch.sin(theta).abs().max()) < limit
 
 
 class _FirstPass:
-    """∂E/∂d on one or two copies of the graph, through a phased exchange; seeded later with waves."""
+    """∂E/∂d on one or two copies of a graph, through a phased exchange; seeded later with waves."""
 
     def __init__(self, potential: Potential, cell: AtomicGraph, copies: int) -> None:
         self.cell, self.copies, self.bloch = cell, copies, Bloch()
@@ -201,24 +248,40 @@ class _FirstPass:
         """H(q), (3n, 3n) complex."""
         n = self.cell.num_atoms
         basis = torch.eye(3 * n, dtype=theta.dtype, device=theta.device).view(3 * n, n, 3)
+        rows = self._products(theta, basis, create_graph, max_batch_floats)
+        return rows.flatten(1).t()
+
+    def product(self, theta: Tensor, vector: Tensor, create_graph: bool) -> Tensor:
+        """H(q)·v, (n, 3) → (n, 3) complex."""
+        return self._products(theta, vector.unsqueeze(0), create_graph, 0)[0]
+
+    def _products(self, theta: Tensor, vectors: Tensor, create_graph: bool, max_batch_floats: int) -> Tensor:
+        """H(q)·v of each of (k, n, 3) vectors, complex."""
         waves = Bloch()
         waves.cosine, waves.sine = torch.cos(theta), torch.sin(theta) if self.copies == 2 else None
-        seeds = torch.stack([self._seed(column, waves) for column in basis])
+        seeds = torch.stack([self._seed(vector, waves) for vector in vectors])
         self.bloch.cosine, self.bloch.sine = waves.cosine, waves.sine
         try:
             second = self._second_pass(seeds, create_graph, max_batch_floats)
         finally:
             self.bloch.cosine = self.bloch.sine = None
         rows = torch.stack([self._divergence(column, waves) for column in second])
-        real = rows[:, :n].flatten(1)
-        imaginary = rows[:, n:].flatten(1) if self.copies == 2 else torch.zeros_like(real)
-        return torch.complex(real, imaginary).t()
+        real, imaginary = rows.chunk(2, 1) if self.copies == 2 else (rows, torch.zeros_like(rows))
+        return torch.complex(real, imaginary)
 
-    def _seed(self, column: Tensor, waves: Bloch) -> Tensor:
+    def _seed(self, vector: Tensor, waves: Bloch) -> Tensor:
         """Change of the edges under the wave: exp(iθ)·v_src − v_dst."""
-        both = torch.cat([column, torch.zeros_like(column)]) if self.copies == 2 else column
+        both = self._parts(vector)
         sent = waves.rotate(both.index_select(0, self.graph.source), +1.0)
         return sent - both.index_select(0, self.graph.target)
+
+    def _parts(self, vector: Tensor) -> Tensor:
+        """Real part above imaginary part where there are two copies."""
+        if self.copies == 1:
+            return vector
+        if vector.is_complex():
+            return torch.cat([vector.real, vector.imag])
+        return torch.cat([vector, torch.zeros_like(vector)])
 
     def _divergence(self, second: Tensor, waves: Bloch) -> Tensor:
         """(H v)_i = Σ_{src=i} exp(−iθ) δf − Σ_{dst=i} δf."""
@@ -227,6 +290,8 @@ class _FirstPass:
         return received.index_add(0, self.graph.target, second, alpha=-1)
 
     def _second_pass(self, seeds: Tensor, create_graph: bool, max_batch_floats: int) -> Tensor:
+        if self.graph.num_edges == 0:
+            return torch.zeros_like(seeds)
         options = {"retain_graph": True, "create_graph": create_graph}
         batched = not create_graph and self.graph.num_edges * len(seeds) <= max_batch_floats
         if batched:
