@@ -13,8 +13,10 @@ from torch.nn.utils import get_total_norm
 from mlip.derivatives import evaluate
 from mlip.errors import MLIPError
 from mlip.potential import Potential
+from mlip.training.curvature import Question
 from mlip.training.data import Batch
 from mlip.training.distributed import Group
+from mlip.training.hessian import CurvatureLoss
 from mlip.training.loss import Loss, Prediction
 from mlip.training.optimizers import set_learning_rate
 from mlip.training.state import TrainingState
@@ -38,6 +40,14 @@ class DivergenceError(MLIPError):
 
 
 @dataclass(frozen=True)
+class Probing:
+    """This process's questions to the curvature, and the values they average over in all processes."""
+
+    mine: list[Question]
+    count: float
+
+
+@dataclass(frozen=True)
 class Step:
     """A step as a function of state, batch and learning rate.
 
@@ -46,15 +56,22 @@ class Step:
         group: The processes that share the batch.
         clip: Largest norm of the gradient.
         seed: Seed of dropout and noise.
+        curvature: The loss on the curvature, or None.
     """
 
     loss: Loss
     group: Group
     clip: float
     seed: int
+    curvature: CurvatureLoss | None = None
 
     def __call__(
-        self, state: TrainingState, batch: Batch | None, counts: Sequence[float], rate: float
+        self,
+        state: TrainingState,
+        batch: Batch | None,
+        counts: Sequence[float],
+        rate: float,
+        probing: Probing | None = None,
     ) -> tuple[Tensor, Prediction | None]:
         """Forward, backward, all-reduce, clip, update.
 
@@ -63,6 +80,7 @@ class Step:
             batch: This process's frames; None when it has none of this batch.
             counts: Labels per term over all processes.
             rate: Learning rate.
+            probing: Questions to the curvature; None in a step without.
 
         Returns:
             The loss of the whole batch (a float64 scalar), and the predictions.
@@ -74,6 +92,10 @@ class Step:
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
         value, prediction = self._backward(state.model, batch, counts)
+        if self.curvature is not None and probing is not None and probing.mine:
+            extra = self.curvature.value(state.model, probing.mine, probing.count)
+            extra.backward()
+            value = value + extra.detach()
         parameters = [p for p in state.model.parameters() if p.requires_grad]
         value = self.group.sum_gradients(parameters, value)
         norm = clip_gradients(parameters, self.clip)
