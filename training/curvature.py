@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlip.derivatives import bloch_hessian_vector_product, evaluate, hessian_vector_product
+from mlip.derivatives import HessianOperator, bloch_hessian_vector_product, evaluate, hessian_vector_product
 from mlip.graph import AtomicGraph, batch_graphs
 from mlip.potential import Potential
 
@@ -151,7 +151,7 @@ class Answers:
     """
 
     errors: list[Tensor]
-    questions: list[Question]
+    questions: Sequence[Question]
 
 
 def answer(model: Potential, questions: Sequence[Question], *, create_graph: bool = False) -> Answers:
@@ -166,6 +166,14 @@ def answer(model: Potential, questions: Sequence[Question], *, create_graph: boo
     if differences:
         errors += _differences(model, differences, create_graph)
     return Answers(errors, [*real, *complexes, *differences])
+
+
+def answer_with(operator: HessianOperator, waves: Sequence[Wave]) -> Answers:
+    """The same for H·v of all structures of a batch, whose forces are at hand: the first derivative is shared."""
+    reals = operator.graph.positions
+    vector, label = (torch.cat([getattr(wave, name) for wave in waves]) for name in ("vector", "label"))
+    error = operator(vector.to(reals)).double() - label.to(reals.device)
+    return Answers(list(error.split([len(wave.vector) for wave in waves])), list(waves))
 
 
 def _waves(model: Potential, waves: Sequence[Wave], create_graph: bool) -> list[Tensor]:

@@ -34,12 +34,14 @@ class CurvatureData:
     Attributes:
         train: Labels that are probed.
         validation: Labels whose errors are logged.
+        of_frames: Labels by the index of their training frame, or None when they are from other files.
         frames: The labelled structures that they came from, for the digest of the run's data.
         lines: What was read, to print.
     """
 
     train: list[Target]
     validation: list[Target]
+    of_frames: dict[int, MatrixTarget] | None = None
     frames: list[LabelledFrame] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -78,12 +80,16 @@ def load_curvature(
             key="hessian.data",
             mend="name a file with Hessians, force constants or force sets, or take the section out",
         )
+    if settings.data is None:
+        labelled = [k for k, frame in enumerate(training.frames) if frame.hessian is not None]
+        data.of_frames = {k: t for k, t in zip(labelled, data.train, strict=True) if isinstance(t, MatrixTarget)}
     found: list[Target] = []
     if settings.validation is not None or settings.data is None:
         found = _targets(settings.validation, validation, graph, data, "hessian.validation")
     data.validation = _some(found or data.train, settings.validation_size, seed)
+    often = f"{settings.per_step} in each step" if data.of_frames is None else "each with its frame"
     data.lines.append(
-        f"hessian: {_count(data.train)}; {settings.per_step} in each step; errors logged on {len(data.validation)} "
+        f"hessian: {_count(data.train)}, probed {often}; errors logged on {len(data.validation)} "
         f"of {'them' if not found else 'the validation labels'}"
     )
     return data

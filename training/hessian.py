@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ase.units
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mlip.derivatives import BlochHessian, hessian
 from mlip.potential import Potential
-from mlip.training.curvature import MatrixTarget, Question, Target, answer
+from mlip.training.curvature import Answers, MatrixTarget, Question, Target, answer
 from mlip.training.data import FrameSet
 from mlip.training.loss import NORMS
 from mlip.training.settings import HessianSettings
@@ -30,17 +30,29 @@ class CurvatureLoss:
         targets: Labels; each is asked equally often.
         fixed: Labels whose errors are logged.
         seed: With a step's number it fixes the questions of that step, so that no random state is kept.
+        of_frames: Labels by the index of their training frame, where these are all there are: then every frame
+            of a batch that has one is probed, and `targets` are not drawn from.
     """
 
     settings: HessianSettings
     targets: Sequence[Target]
     fixed: Sequence[Target]
     seed: int
+    of_frames: Mapping[int, MatrixTarget] | None = None
 
     def active(self, progress: float, minutes: float) -> bool:
         """Whether the second stage has begun."""
         late = self.settings.start_minutes
         return progress >= self.settings.start if late is None else minutes >= late
+
+    def draw_for(self, step: int, frames: Sequence[int]) -> list[Question]:
+        """One random probe for each of these training frames that carries a Hessian."""
+        labels = self.of_frames or {}
+        return [
+            labels[k].draw(np.random.default_rng([self.seed, 5, step, k]), self.settings.probes)
+            for k in frames
+            if k in labels
+        ]
 
     def draw(self, step: int) -> list[Question]:
         """The questions of a step: labels in the order of one permutation after another, random probes."""
@@ -65,7 +77,10 @@ class CurvatureLoss:
             questions: This process's questions, at least one.
             count: Values over all processes.
         """
-        found = answer(model, questions, create_graph=True)
+        return self.total(answer(model, questions, create_graph=True), count)
+
+    def total(self, found: Answers, count: float) -> Tensor:
+        """The term from what the model answered."""
         sums = [q.weight * self._norm(error) for q, error in zip(found.questions, found.errors, strict=True)]
         return self.settings.weight * torch.stack(sums).sum() / max(count, 1.0)
 

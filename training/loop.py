@@ -148,15 +148,22 @@ class Loop:
             self._checkpoint()
         progress = self.budget.progress(self.state.position.step, minutes)
         active = self.curvature is not None and self.curvature.active(progress, minutes)
-        self._probing = Probing(questions, asked_by_all) if active else None
+        self._probing = self._probe(questions, asked_by_all) if active else None
         return int(received), progress
 
     def _questions(self) -> list[Question]:
         """This process's questions to the curvature in the coming step."""
         if self.curvature is None:
             return []
+        if self.curvature.of_frames is not None:
+            return self.curvature.draw_for(self.state.position.step, self._batch.frames if self._batch else ())
         questions = self.curvature.draw(self.state.position.step)
         return [questions[k] for k in self.group.share(list(range(len(questions))))]
+
+    def _probe(self, questions: list[Question], asked: float) -> Probing:
+        of_frames = self.curvature is not None and self.curvature.of_frames is not None
+        whole = of_frames and self._batch is not None and len(questions) == len(self._batch.frames)
+        return Probing(questions, asked, of_batch=whole)
 
     def _advance(self, progress: float) -> None:
         position, batch = self.state.position, self._batch

@@ -225,7 +225,7 @@ class _Run:
         settings = self.settings.hessian
         if settings is None or data is None:
             return None
-        return CurvatureLoss(settings, data.train, data.validation, self.settings.seed)
+        return CurvatureLoss(settings, data.train, data.validation, self.settings.seed, data.of_frames)
 
     def _model(
         self, training: FrameSet, species: Sequence[str], references: RunReferences, start: Potential | None

@@ -243,7 +243,12 @@ class HessianSettings(Settings):
     probes: Literal["gaussian", "columns"] = Field(
         default="gaussian", description="gaussian: isotropic random vectors; columns: one random column."
     )
-    per_step: int = Field(default=1, ge=1, description="Labels probed in each step, over all processes together.")
+    per_step: int = Field(
+        default=1,
+        ge=1,
+        description="Labels of `data` probed in each step, over all processes together. With data: null every frame "
+        "of a batch that has a Hessian is probed.",
+    )
     start: float = Field(
         default=0.0, ge=0, lt=1, description="Part of the run with energies and forces alone (0.5: the first half)."
     )
@@ -272,6 +277,8 @@ class HessianSettings(Settings):
     def _one_start(self) -> Self:
         if self.start_minutes is not None and self.start > 0:
             raise ValueError("'start' and 'start_minutes' exclude each other")
+        if self.data is None and self.per_step != 1:
+            raise ValueError("'per_step' belongs to `data`; without it every frame that has a Hessian is probed")
         return self
 
 

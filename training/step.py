@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from mlip.derivatives import evaluate
+from mlip.derivatives import HessianOperator, evaluate
 from mlip.errors import MLIPError
 from mlip.potential import Potential
-from mlip.training.curvature import Question
+from mlip.training.curvature import Question, Wave, answer_with
 from mlip.training.data import Batch
 from mlip.training.distributed import Group
 from mlip.training.hessian import CurvatureLoss
@@ -41,10 +41,17 @@ class DivergenceError(MLIPError):
 
 @dataclass(frozen=True)
 class Probing:
-    """This process's questions to the curvature, and the values they average over in all processes."""
+    """This process's questions to the curvature in one step.
+
+    Attributes:
+        mine: The questions.
+        count: Values that they average over in all processes.
+        of_batch: Whether they are one H·v for every frame of the batch, in its order.
+    """
 
     mine: list[Question]
     count: float
+    of_batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,10 @@ class Step:
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
-        value, prediction = self._backward(state.model, batch, counts)
-        if self.curvature is not None and probing is not None and probing.mine:
-            extra = self.curvature.value(state.model, probing.mine, probing.count)
-            extra.backward()
-            value = value + extra.detach()
+        value, prediction = self._terms(state.model, batch, counts, probing)
+        if value.requires_grad:
+            value.backward()
+        value = value.detach()
         parameters = [p for p in state.model.parameters() if p.requires_grad]
         value = self.group.sum_gradients(parameters, value)
         norm = clip_gradients(parameters, self.clip)
@@ -107,15 +113,35 @@ class Step:
         state.average.update()
         return value, prediction
 
-    def _backward(
-        self, model: Potential, batch: Batch | None, counts: Sequence[float]
+    def _terms(
+        self, model: Potential, batch: Batch | None, counts: Sequence[float], probing: Probing | None
     ) -> tuple[Tensor, Prediction | None]:
-        if batch is None:
-            return torch.zeros((), dtype=torch.float64, device=model.device), None
-        prediction = predict(model, batch, stress="stress" in self.loss.targets, create_graph=True)
+        """The loss, to be differentiated once.
+
+        A second backward pass would add in place to gradients of the first, and autograd may have handed one tensor
+        to two parameters (`clip_gradients`).
+        """
+        if batch is not None and self.curvature is not None and probing is not None and probing.of_batch:
+            return self._together(model, batch, counts, self.curvature, probing)
+        value = torch.zeros((), dtype=torch.float64, device=model.device)
+        prediction = None
+        if batch is not None:
+            prediction = predict(model, batch, stress="stress" in self.loss.targets, create_graph=True)
+            value = value + self.loss.total(self.loss.sums(prediction, batch), counts)
+        if self.curvature is not None and probing is not None and probing.mine:
+            value = value + self.curvature.value(model, probing.mine, probing.count)
+        return value, prediction
+
+    def _together(
+        self, model: Potential, batch: Batch, counts: Sequence[float], curvature: CurvatureLoss, probing: Probing
+    ) -> tuple[Tensor, Prediction]:
+        """Where every frame of the batch is probed, one first derivative serves forces and products."""
+        operator = HessianOperator(model, batch.graph, create_graph=True)
+        out = operator.evaluation(stress="stress" in self.loss.targets)
+        prediction = Prediction(out.energy, out.forces, out.stress)
+        waves = [question for question in probing.mine if isinstance(question, Wave)]
         value = self.loss.total(self.loss.sums(prediction, batch), counts)
-        value.backward()
-        return value.detach(), prediction
+        return value + curvature.total(answer_with(operator, waves), probing.count), prediction
 
 
 def predict(model: Potential, batch: Batch, *, stress: bool, create_graph: bool = False) -> Prediction:

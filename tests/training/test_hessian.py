@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,21 +13,36 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read, write
 from rich.console import Console
+from torch.optim import SGD
 
 import mlip.training.loop as loop_module
 from mlip import MLIPCalculator, Potential
 from mlip.__main__ import main
 from mlip.datasets.commensurate import bloch_labels
 from mlip.datasets.frame import LabelledFrame
+from mlip.datasets.reading import read_frames
+from mlip.derivatives import HessianOperator, evaluate
 from mlip.errors import InputError
-from mlip.graph import build_graph
+from mlip.graph import batch_graphs, build_graph
 from mlip.training import train
 from mlip.training.checkpoint import load_checkpoint
-from mlip.training.curvature import DifferenceTarget, MatrixTarget, answer
-from mlip.training.curvature_data import _waves_of, _whole
+from mlip.training.curvature import DifferenceTarget, MatrixTarget, answer, answer_with
+from mlip.training.curvature_data import _waves_of, _whole, load_curvature
+from mlip.training.data import FrameSet
+from mlip.training.distributed import OneProcess
 from mlip.training.hessian import CurvatureLoss, frequencies, whole_matrix
 from mlip.training.load import load_settings
-from mlip.training.settings import HessianSettings
+from mlip.training.loss import Loss
+from mlip.training.settings import HessianSettings, LossTermSettings
+from mlip.training.step import Probing, Step
+
+
+class Silent:
+    """An average that is not kept."""
+
+    def update(self):
+        pass
+
 
 QUIET = Console(quiet=True)
 MODEL = {"cutoff": 4.0, "num_layers": 2, "num_channels": 4, "lmax": 1, "num_radial": 4, "radial_width": 8, "seed": 3}
@@ -50,6 +66,10 @@ def numerical_hessian(atoms, step=1e-3):
 
 @pytest.fixture
 def potential():
+    return random_potential()
+
+
+def random_potential():
     """Random weights off their start, float64."""
     made = Potential.from_config(MODEL, ["Cu", "O"]).double()
     rng = torch.Generator().manual_seed(7)
@@ -59,21 +79,14 @@ def potential():
     return made
 
 
-@pytest.fixture
-def crystal():
-    """Rocksalt, two atoms."""
-    return bulk("CuO", "rocksalt", a=4.2)
+def build(atoms):
+    return build_graph(atoms, MODEL["cutoff"], ["Cu", "O"])
 
 
-@pytest.fixture
-def build():
-    return lambda atoms: build_graph(atoms, MODEL["cutoff"], ["Cu", "O"])
-
-
-@pytest.fixture
-def targets(potential, crystal, build):
+@pytest.fixture(scope="module")
+def targets():
     """Labels of every kind, from the potential itself: of a molecule, a crystal and a displaced supercell."""
-    calculator = MLIPCalculator(potential)
+    calculator, crystal = MLIPCalculator(random_potential()), bulk("CuO", "rocksalt", a=4.2)
     cluster = crystal.repeat((2, 1, 1))
     cluster.pbc, cluster.cell = False, None
     cluster.rattle(0.2, seed=1)
@@ -93,15 +106,15 @@ def targets(potential, crystal, build):
 
 
 def curvature(targets, **settings):
-    return CurvatureLoss(HessianSettings(**settings), targets, targets, seed=1)
+    return CurvatureLoss(HessianSettings(data=[{"path": "none"}], **settings), targets, targets, seed=1)
 
 
 def test_labels_of_a_potential_are_its_own_answers(potential, targets, tolerances):
     """H·v of a molecule, D(q)·v from the primitive cell against the supercell's Hessian, F(u) − F(0)."""
     assert len(targets) == 1 + 6 + 1
     assert sum(t.matrix.is_complex() for t in targets[:-1]) == 4
-    for probes in ("gaussian", "columns"):
-        for target in targets:
+    for target in targets:
+        for probes in ("gaussian", "columns"):
             question = target.draw(np.random.default_rng(1), probes)
             assert float(question.label.abs().max()) > 1e-3
             (error,) = answer(potential, [question]).errors
@@ -116,6 +129,20 @@ def test_all_questions_at_once_are_each_by_itself(potential, targets, tolerances
     for question, error in zip(together.questions, together.errors, strict=True):
         (alone,) = answer(potential, [question]).errors
         assert (alone - error).abs().max() < tolerances.symmetry * alone.abs().max()
+
+
+def test_products_beside_forces_are_products_alone(potential, targets, tolerances):
+    """Where every frame of a batch is probed, forces and products share the first derivative."""
+    target = targets[0]
+    waves = [target.draw(np.random.default_rng(k), "gaussian") for k in range(2)]
+    graph = batch_graphs([wave.graph for wave in waves])
+    operator = HessianOperator(potential, graph, create_graph=True)
+    for ours, theirs in zip(answer_with(operator, waves).errors, answer(potential, waves).errors, strict=True):
+        assert (ours - theirs).abs().max() < tolerances.exact * waves[0].label.abs().max()
+    alone = evaluate(potential, graph, stress=True, create_graph=True)
+    beside = operator.evaluation(stress=True)
+    for name in ("energy", "forces", "stress"):
+        assert torch.equal(getattr(alone, name), getattr(beside, name))
 
 
 def test_a_wrong_label_is_seen(potential, targets):
@@ -243,11 +270,13 @@ def _stop_after(monkeypatch, steps):
     monkeypatch.setattr(loop_module.Loop, "_advance", advance)
 
 
+@pytest.mark.parametrize("source", ["files", "frames"])
 @pytest.mark.parametrize("steps", [4, 11])  # within the first stage, within the second
-def test_resumed_run_equals_uninterrupted_run(settings, labelled, monkeypatch, tmp_path, steps):
+def test_resumed_run_equals_uninterrupted_run(settings, labelled, monkeypatch, tmp_path, steps, source):
     options = {"max_epochs": 6, "max_minutes": None, "batch_size": 3, "dtype": "float64"}
+    hessian = both(labelled) if source == "files" else {"start": 0.4, "validation_size": 1}
     whole, parts = (
-        settings(training=options, hessian=both(labelled), run={"name": name, "folder": str(tmp_path)})
+        settings(training=options, hessian=hessian, run={"name": name, "folder": str(tmp_path)})
         for name in ("whole", "parts")
     )
     train(whole, console=QUIET)
@@ -263,9 +292,10 @@ def test_resumed_run_equals_uninterrupted_run(settings, labelled, monkeypatch, t
     assert metrics[0] == metrics[1]
 
 
-def test_two_processes_equal_one(settings_values, labelled, run_processes, tmp_path):
+@pytest.mark.parametrize("source", ["files", "frames"])
+def test_two_processes_equal_one(settings_values, labelled, run_processes, tmp_path, source):
     options = {"max_epochs": 7, "max_minutes": None, "batch_size": 3, "dtype": "float64"}
-    hessian = both(labelled, per_step=3, start=0.3)
+    hessian = both(labelled, per_step=3, start=0.3) if source == "files" else {"start": 0.3, "validation_size": 1}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings_values(training=options, hessian=hessian)))
     run_processes(["train", str(config), "run.name=two"], 2)
@@ -274,8 +304,37 @@ def test_two_processes_equal_one(settings_values, labelled, run_processes, tmp_p
     assert one["position"]["step"] == two["position"]["step"] >= 20
     for key in ("model", "average"):
         for name, value in one[key].items():
-            torch.testing.assert_close(two[key][name], value, rtol=0, atol=1e-6, msg=name)
+            assert (two[key][name] - value).abs().max() < 1e-6, name
     assert one["position"]["best_loss"] == pytest.approx(two["position"]["best_loss"], rel=1e-6)
+
+
+def test_the_gradient_of_a_step_is_that_of_its_loss(settings, labelled, copper, potential):
+    """Probed together with the forces or apart from them, frame by frame or at once: one gradient."""
+    frames = FrameSet("train", read_frames(copper), cutoff=4.0, species=["Cu", "O"], dtype=torch.float64)
+    section = HessianSettings(norm="mse")
+    data = load_curvature(section, frames, frames, cutoff=4.0, species=["Cu", "O"], seed=1)
+    curvature = CurvatureLoss(section, data.train, data.validation, 1, data.of_frames)
+    loss = Loss.from_settings([LossTermSettings(target="energy"), LossTermSettings(target="forces", weight=10.0)])
+    step = Step(loss, OneProcess(), 1e9, 1, curvature)
+    whole = frames.batch([0, 1, 2], potential.device)
+    counts, asked = loss.counts(whole), curvature.count(curvature.draw_for(0, whole.frames))
+
+    def gradient(*parts):
+        state = SimpleNamespace(model=potential, optimizer=SGD(potential.parameters(), 0.0), average=Silent(),
+                                position=SimpleNamespace(step=0))  # fmt: skip
+        total = 0.0
+        for part in parts:
+            batch = frames.batch(part, potential.device)
+            questions = curvature.draw_for(0, batch.frames)
+            probing = Probing(questions, asked, of_batch=len(questions) == len(part))
+            step(state, batch, counts, 0.0, probing)
+            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in potential.parameters()]
+            total = total + torch.cat([g.flatten() for g in grads])
+        return total
+
+    expected = gradient([0], [1], [2])  # shared, without a probe, shared
+    for parts in ([[0, 1, 2]], [[0, 2], [1]], [[0, 1], [2]]):
+        assert (gradient(*parts) - expected).abs().max() < 1e-12 * expected.abs().max()
 
 
 def test_the_first_stage_is_energies_and_forces_alone(settings, labelled, tmp_path):
@@ -291,7 +350,7 @@ def test_the_first_stage_is_energies_and_forces_alone(settings, labelled, tmp_pa
 
 def test_curvature_is_learnt_and_forces_are_kept(settings, labelled):
     """Frames far from rest say little about a crystal at rest; D(q) from its primitive cell does."""
-    options = {"max_epochs": 60, "batch_size": 3, "validate_every": 60}
+    options = {"max_epochs": 30, "batch_size": 3, "validate_every": 30}
     model = {"num_channels": 8, "lmax": 2}
     rows = []
     for name, weight in (("without", 1e-9), ("with", 1.0)):
@@ -299,8 +358,8 @@ def test_curvature_is_learnt_and_forces_are_kept(settings, labelled):
         hessian = {"data": data, "weight": weight, "norm": "mae"}
         result = train(settings(training=options, model=model, hessian=hessian, run={"name": name}), console=QUIET)
         rows.append(result.rows[-1])
-    assert rows[1]["val_hessian_mae_meV_per_A2"] < 0.1 * rows[0]["val_hessian_mae_meV_per_A2"]
-    assert rows[1]["val_frequency_mae_THz"] < 0.1 * rows[0]["val_frequency_mae_THz"]
+    assert rows[1]["val_hessian_mae_meV_per_A2"] < 0.25 * rows[0]["val_hessian_mae_meV_per_A2"]
+    assert rows[1]["val_frequency_mae_THz"] < 0.25 * rows[0]["val_frequency_mae_THz"]
     assert rows[1]["val_forces_mae_meV_per_A"] < 1.5 * rows[0]["val_forces_mae_meV_per_A"]
 
 
