@@ -11,12 +11,15 @@ _EXPORTS = {
     "MDResult": "dynamics",
     "PhononResult": "phonon_result",
     "RelaxResult": "relaxation",
+    "VibrationResult": "vibration_result",
     "check": "checking",
+    "find_point_group": "point_group",
     "interpolation_baseline": "lattice_dynamics",
     "phonons": "lattice_dynamics",
     "read_reference": "reference",
     "relax": "relaxation",
     "run_md": "dynamics",
+    "vibrations": "vibration_analysis",
 }
 
 __all__ = sorted(_EXPORTS)  # noqa: PLE0605

@@ -44,6 +44,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "phonons",
         "Phonon bands, density of states and thermal properties.",
     ),
+    "vibrations": (
+        "mlip.md.vibrations_cli",
+        "vibrations",
+        "Vibrations of molecules: symmetry, thermochemistry, animated modes.",
+    ),
 }
 
 
