@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from mlip.md.figures import BLUE, GREEN, GREY, ORANGE, VERMILION, house_style
 from mlip.md.irreps import ModeSymmetry
@@ -13,6 +15,7 @@ from mlip.md.irreps import ModeSymmetry
 if TYPE_CHECKING:
     from mlip.md.vibration_result import VibrationResult
 
+Array = NDArray[np.float64]
 _ACTIVITY = {
     (True, False): ("infrared", BLUE),
     (False, True): ("Raman", ORANGE),
@@ -31,18 +34,18 @@ def spectrum_figure(result: VibrationResult) -> Figure:
             _, colour = _kind(symmetry)
             colour = VERMILION if frequency < 0 else colour
             axis.vlines(frequency, 0, degeneracy, color=colour, lw=2)
-        _label(axis, levels)
-        for name, colour in dict(_kind(symmetry) for _, _, symmetry in levels).items():
+        for name, colour in dict(_kind(symmetry) for frequency, _, symmetry in levels if frequency >= 0).items():
             axis.plot([], [], color=colour, lw=2, label=name)
         if result.frequencies.min() < 0:
             axis.plot([], [], color=VERMILION, lw=2, label="imaginary")
             axis.axvline(0, color=GREY, lw=0.5, zorder=0)
         most = max(degeneracy for _, degeneracy, _ in levels)
         low, high = float(result.frequencies.min()), float(result.frequencies.max())
-        margin = 0.04 * max(high - min(low, 0.0), 100.0)
+        span = max(high - min(low, 0.0), 100.0)
+        _label(axis, levels, span, most + 0.3)
         axis.set(
-            xlim=(min(0.0, low - margin), high + margin),
-            ylim=(0, 1.45 * most),
+            xlim=(min(0.0, low - 0.04 * span), high + 0.04 * span),
+            ylim=(0, 1.6 * most + 0.3),
             yticks=range(most + 1),
             xlabel="wavenumber (cm⁻¹)",
             ylabel="degeneracy",
@@ -73,26 +76,23 @@ def _levels(result: VibrationResult) -> list[tuple[float, int, ModeSymmetry]]:
     return levels
 
 
-def _label(axis: Any, levels: list[tuple[float, int, ModeSymmetry]]) -> None:
-    """Symmetry and wavenumber above each stick that has room for it."""
-    span = max(levels[-1][0] - min(levels[0][0], 0.0), 100.0)
-    placed = -np.inf
-    for frequency, degeneracy, symmetry in levels:
-        if frequency - placed < 0.022 * span:
-            continue
+def _label(axis: Any, levels: list[tuple[float, int, ModeSymmetry]], span: float, height: float) -> None:
+    """Symmetry and wavenumber of each stick in one row on top, moved apart where they would overlap."""
+    wanted = np.array([frequency for frequency, _, _ in levels])
+    for (frequency, degeneracy, symmetry), x in zip(levels, spread(wanted, 0.021 * span), strict=True):
         name = "" if symmetry.label == "?" else f"{symmetry.label}  "
         number = f"{abs(frequency):.0f}{'i' if frequency < 0 else ''}"
-        axis.annotate(
-            f"{name}{number}",
-            (frequency, degeneracy),
-            xytext=(0, 3),
-            textcoords="offset points",
-            rotation=90,
-            ha="center",
-            va="bottom",
-            fontsize=7.5,
-        )
-        placed = frequency
+        axis.plot([frequency, frequency, x], [degeneracy, height - 0.14, height], color=GREY, lw=0.4, zorder=0)
+        axis.annotate(f"{name}{number}", (x, height), rotation=90, ha="center", va="bottom", fontsize=7)
+
+
+def spread(wanted: Array, gap: float) -> Array:
+    """Positions at least ``gap`` apart, in the same order, as near to the wanted ones as possible.
+
+    Least squares under an order: isotonic regression of the positions less their share of gaps.
+    """
+    steps = gap * np.arange(len(wanted))
+    return np.asarray(isotonic_regression(wanted - steps).x + steps)
 
 
 def _title(result: VibrationResult) -> str:
