@@ -77,7 +77,9 @@ def _levels(result: VibrationResult) -> list[tuple[float, int, ModeSymmetry]]:
 
 
 def _label(axis: Any, levels: list[tuple[float, int, ModeSymmetry]], span: float, height: float) -> None:
-    """Symmetry and wavenumber of each stick in one row on top, moved apart where they would overlap."""
+    """Symmetry and wavenumber of each stick in one row on top, moved apart; none where they would not fit."""
+    if len(levels) > 40:
+        return
     wanted = np.array([frequency for frequency, _, _ in levels])
     for (frequency, degeneracy, symmetry), x in zip(levels, spread(wanted, 0.021 * span), strict=True):
         name = "" if symmetry.label == "?" else f"{symmetry.label}  "

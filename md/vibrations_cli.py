@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, cast
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -28,6 +29,7 @@ def vibrations(
     ] = "quasi-rrho",
     cutoff: Annotated[float, typer.Option(help="cm⁻¹, below which a mode is low.")] = 100.0,
     tolerance: Annotated[float, typer.Option(help="Å, for the point group.")] = 0.02,
+    no_pbc: Annotated[bool, typer.Option("--no-pbc", help="Drop the cell: a molecule in a box.")] = False,
     calculator: Calculator = None,
     out: Out = None,
     force: Force = False,
@@ -44,6 +46,8 @@ def vibrations(
     several = len(structures) > 1
     for file in structures:
         atoms = read_structure(file, calc, index)
+        if no_pbc:
+            atoms.pbc, atoms.cell = False, np.zeros((3, 3))
         chosen = None if indices is None else numbers(indices, len(atoms))
         folder = folder_for(file, "vibrations", out, several=several, force=force)
         result = run(atoms, calc, indices=chosen, relax_first=relax_first, fmax=fmax, step=step, tolerance=tolerance)
