@@ -79,7 +79,7 @@ def _displacements(op: Operation) -> Array:
     n = len(op.permutation)
     permutation = np.zeros((n, n))
     permutation[op.permutation, np.arange(n)] = 1.0
-    return np.kron(permutation, op.matrix)
+    return np.asarray(np.kron(permutation, op.matrix), dtype=np.float64)
 
 
 def _sets(frequencies: Array, tolerance: float) -> list[tuple[int, int]]:
@@ -230,7 +230,7 @@ class Landmarks:
         self.three_axes = self._three_axes() if group.symbol in ("D2", "D2h") else []
         main = group.axis
         self.principal, self.order = self._principal(main)
-        self.horizontal = self._first(lambda op: op.is_mirror and abs(op.axis @ main) > 0.99)
+        self.horizontal = self._first(lambda op: op.is_mirror and bool(abs(op.axis @ main) > 0.99))
         self.primed = self.inversion is None and self.horizontal is not None and not group.symbol.endswith("v")
         self.secondary = self._secondary(main)
 
