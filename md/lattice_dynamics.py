@@ -15,6 +15,7 @@ from phonopy import Phonopy
 from mlip.errors import InputError
 from mlip.md.bands import Bands, band_path, bands_along
 from mlip.md.calculators import attached, has_bloch_matrix, has_stress
+from mlip.md.committee import members_of, spread_of
 from mlip.md.dynamical import (
     BlochMatrices,
     DynamicalMatrices,
@@ -34,7 +35,7 @@ from mlip.md.dynamical import (
     supercell_matrix,
 )
 from mlip.md.phonon_result import PhononResult, PolarTerm
-from mlip.md.polar import change_in_larger_supercell, charge_check, read_born, with_dipoles
+from mlip.md.polar import change_in_larger_supercell, read_born, trained_supercell, with_dipoles
 from mlip.md.reference import Reference
 from mlip.md.relaxation import RelaxResult, relax
 from mlip.md.structure import PrimitiveCell, primitive_cell
@@ -74,8 +75,9 @@ def phonons(
     Args:
         atoms: The crystal, in any cell; it is reduced to its standardised primitive cell.
         calculator: Any ASE calculator, in double precision. With ``get_dynamical_matrix`` the bands are exact
-            at every q.
-        supercell: 1, 3 or 9 integers on the primitive cell, for force constants; None: edges ≥ 15 Å.
+            at every q. A committee gives its mean D(q), and the spread of its members' frequencies at each q.
+        supercell: 1, 3 or 9 integers on the primitive cell, for force constants; None: edges ≥ 15 Å, and with
+            ``born`` the cell that the model was trained on, where its header says so.
         method: ``"exact"`` D(q); ``"hessian"`` analytic Hessian of the supercell; ``"displacement"`` finite
             differences there; ``"auto"`` the first where the calculator has it, else the last.
         displacement: Å, for finite differences.
@@ -89,8 +91,9 @@ def phonons(
         snap: Put the structure onto its space group first.
         asr: Impose the acoustic sum rule (a correction).
         symmetrize: Average over the space group (a correction).
-        born: phonopy's BORN file of a polar crystal: bands, density of states and thermal properties then come from
-            the supercell's force constants with the dipole term of Gonze and Lee.
+        born: Born charges of a polar crystal, phonopy's BORN or a YAML of its family with them: bands, density of
+            states and thermal properties then come from the supercell's force constants with the dipole term of
+            Gonze and Lee.
         references: Other phonons of this crystal to compare with.
         progress: Wraps an iterable of displaced supercells, for a progress bar.
 
@@ -105,6 +108,8 @@ def phonons(
     relaxation = None
     if relax_first is not None:
         cell, relaxation = _relaxed(cell, calculator, relax_first, fmax)
+    if supercell is None and born is not None:
+        supercell = trained_supercell(calculator, cell.atoms)
     matrix = supercell_matrix(supercell, cell.atoms)
     plain_matrices, phonon, defect = _solve(cell, calculator, matrix, method, displacement, progress)
     matrices = _corrected(plain_matrices, cell, asr=asr, symmetrize=symmetrize)
@@ -112,6 +117,16 @@ def phonons(
         fill_from_matrices(phonon, matrices)
     error = _interpolation_error(matrices, phonon) if method == "exact" else None
     matrices, polar, polar_checks = _polar(matrices, phonon, cell, born, exact=method == "exact")
+
+    def of_member(member: Any) -> DynamicalMatrices:
+        """D(q) of one member of a committee, made as the mean's is."""
+        if method == "exact" and born is None:
+            return _corrected(BlochMatrices(cell.atoms, member), cell, asr=asr, symmetrize=symmetrize)
+        plain, own, _ = _solve(cell, member, matrix, method, displacement, progress)
+        corrected = _corrected(plain, cell, asr=asr, symmetrize=symmetrize)
+        if corrected is not plain:
+            fill_from_matrices(own, corrected)
+        return _polar(corrected, own, cell, born, exact=False)[0]
 
     dipoles = born is not None or any(reference.polar for reference in references)
     bands = bands_along(matrices, cell, band_path(cell, path, points, polar=dipoles))
@@ -133,6 +148,7 @@ def phonons(
         polar=polar,
         stress=_stress(cell.atoms, calculator),
         checks=[*_checks(matrices, cell, method, defect, lowest[0], relaxation), *polar_checks],
+        spread=spread_of(members_of(calculator), of_member, bands.path.q, cell.special_points),
     )
     return result.compared_with(*references)
 
@@ -241,11 +257,10 @@ def _polar(
     """Add the dipole term where Born charges are given, and see what a larger supercell would change."""
     if born is None:
         return matrices, None, []
-    parameters = read_born(born, phonon)
-    with_term = with_dipoles(phonon, parameters)
-    change = change_in_larger_supercell(matrices, phonon, parameters, cell.atoms, GENERAL_Q[None]) if exact else None
-    term = PolarTerm(parameters["born"], parameters["dielectric"], change)
-    return with_term, term, [charge_check(parameters)]
+    charges = read_born(born, cell)
+    with_term = with_dipoles(phonon, charges)
+    change = change_in_larger_supercell(matrices, phonon, charges, cell.atoms, GENERAL_Q[None]) if exact else None
+    return with_term, PolarTerm(charges.charges, charges.dielectric, change), charges.checks
 
 
 def _interpolation_error(exact: DynamicalMatrices, phonon: Phonopy) -> float:

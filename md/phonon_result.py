@@ -14,7 +14,9 @@ from phonopy import Phonopy
 
 from mlip.files import write_text
 from mlip.md.bands import Bands
+from mlip.md.committee import Spread
 from mlip.md.dynamical import DynamicalMatrices, frequencies_at
+from mlip.md.modes import Modes, modes_of
 from mlip.md.reference import Comparison, Reference, compare
 from mlip.md.relaxation import RelaxResult
 from mlip.md.structure import PrimitiveCell
@@ -61,6 +63,7 @@ class PhononResult:
         polar: The dipole term, where Born charges were given.
         stress: Voigt stress in GPa at which the phonons hold, or None.
         references: Comparisons with other phonons of the same crystal.
+        spread: How far the members of a committee differ; None for one model.
     """
 
     cell: PrimitiveCell
@@ -79,6 +82,7 @@ class PhononResult:
     polar: PolarTerm | None = None
     references: list[Comparison] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    spread: Spread | None = None
 
     def frequencies(self, q: Array) -> Array:
         """Frequencies in THz at any q, (nq, 3) → (nq, 3n); imaginary ones negative."""
@@ -100,6 +104,22 @@ class PhononResult:
         from mlip.md.phonon_figures import thermal_figure
 
         return thermal_figure(self)
+
+    def modes(self, budget: int = 400_000) -> Modes:
+        """How the atoms move, along the path; thinned to ``budget`` real numbers, special points always kept."""
+        return modes_of(self.bands, self.cell.atoms, budget)
+
+    def to_page(self, path: str | Path) -> Path:
+        """Write one HTML file with the dispersion and its modes in motion, which needs nothing else."""
+        from mlip.md.phonon_page import to_page
+
+        return to_page(self, self.modes(), path)
+
+    def to_website(self, path: str | Path) -> Path:
+        """Write the JSON that Henrique Miranda's phononwebsite reads."""
+        from mlip.md.phonon_website import to_website
+
+        return to_website(self, self.modes(), path)
 
     def to_phonopy(self, path: str | Path) -> Path:
         """Write ``phonopy.yaml`` with the force constants in it; ``phonopy.load`` reads it back."""
@@ -134,7 +154,8 @@ class PhononResult:
             f"at 300 K, per mole of primitive cells: F {room['free_energy']:.3f} kJ, "
             f"S {room['entropy']:.2f} J/K, Cv {room['heat_capacity']:.2f} J/K"
         )
-        return lines + [comparison.line for comparison in self.references]
+        spread = [] if self.spread is None else [self.spread.line]
+        return lines + spread + [comparison.line for comparison in self.references]
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain values; bands are in `Bands.to_dict`."""
@@ -157,13 +178,13 @@ class PhononResult:
             "polar": None if self.polar is None else asdict(self.polar),
             "thermal_per_mole_of_primitive_cells": self.thermal.to_dict(),
             "references": [comparison.to_dict() for comparison in self.references],
+            "committee": None if self.spread is None else self.spread.to_dict(),
         }
 
     def special_points(self) -> dict[str, Array]:
         """Frequencies in THz at the path's special points."""
-        names = {name: self.cell.points[name] for pair in self.cell.path for name in pair}
-        values = self.frequencies(np.array(list(names.values())))
-        return dict(zip(names, values, strict=True))
+        names = self.cell.special_points
+        return dict(zip(names, self.frequencies(np.array(list(names.values()))), strict=True))
 
     def write(self, folder: str | Path) -> list[Path]:
         """Write figures, force constants and tables into a folder; return the files."""
@@ -173,6 +194,7 @@ class PhononResult:
         files.append(self.bands.to_yaml(folder / "bands.yaml", self.cell))
         write_text(folder / "bands.json", json.dumps(plain(self.bands.to_dict())) + "\n")
         files.append(folder / "bands.json")
+        files += [self.to_page(folder / "phonons.html"), self.to_website(folder / "phononwebsite.json")]
         files += [self.thermal.to_csv(folder / "thermal.csv"), self.dos.to_csv(folder / "dos.csv")]
         for name, figure in (("bands", self.plot()), ("thermal", self.plot_thermal())):
             figure.savefig(folder / f"{name}.png", dpi=200)

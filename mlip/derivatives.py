@@ -161,13 +161,14 @@ class BlochHessian:
     A displacement wave u_jR = e_j exp(iq·R) turns every hidden feature into a Bloch wave, so one H·v on the cell
     gives H(q)·e once the exchange of features carries the phases. Two copies of the graph hold real and
     imaginary parts; one suffices where every phase is ±1. The first derivative is the same for every q and
-    column: it is computed once per number of copies and kept.
+    column: it is computed once per number of copies and kept. Several q of a small cell are worked through side
+    by side, each on copies of its own, as small matrices waste a processor.
 
     Args:
         potential: The potential.
         graph: One crystal.
         create_graph: Keep what is needed to differentiate H(q) by the parameters.
-        max_batch_floats: Columns are batched while edges × columns stay below this, else walked one by one.
+        max_edges: As many q side by side as keep the copies' edges below this, at least one.
 
     Raises:
         InputError: The graph holds more than one structure.
@@ -179,19 +180,39 @@ class BlochHessian:
         graph: AtomicGraph,
         *,
         create_graph: bool = False,
-        max_batch_floats: int = 20_000,
+        max_edges: int = 3_000,
     ) -> None:
         if graph.num_structures != 1:
             raise InputError("D(q) needs one crystal at a time")
         self.potential, self.cell_graph, self.create_graph = potential, graph, create_graph
-        self.max_batch_floats = max_batch_floats
-        self._passes: dict[int, _FirstPass] = {}
+        self.max_edges = max_edges
+        self._passes: dict[tuple[int, int], _FirstPass] = {}
 
     def __call__(self, q: Tensor) -> Tensor:
         """(3,), in fractions of the cell's reciprocal vectors → H(q), (3n, 3n) complex, eV/Å², no basis phase."""
-        theta = 2 * math.pi * (self.cell_graph.shifts @ q)
-        copies = 1 if _all_real(theta) else 2
-        return self._pass(copies).columns(theta, self.create_graph, self.max_batch_floats)
+        return self.many(q.unsqueeze(0))[0]
+
+    def many(self, q: Tensor) -> Tensor:
+        """(nq, 3) → (nq, 3n, 3n)."""
+        size = 3 * self.cell_graph.num_atoms
+        real = torch.tensor([_all_real(theta) for theta in self._theta(q)], dtype=torch.bool, device=q.device)
+        result = q.new_zeros((len(q), size, size)).to(q.dtype.to_complex())
+        for copies, chosen in ((1, real.nonzero()[:, 0]), (2, (~real).nonzero()[:, 0])):
+            for some in self._groups(chosen, copies):
+                result = result.index_copy(0, some, self._columns(q[some], copies))
+        return result
+
+    def _groups(self, chosen: Tensor, copies: int) -> tuple[Tensor, ...]:
+        side_by_side = max(1, self.max_edges // max(1, copies * self.cell_graph.num_edges))
+        return chosen.split(side_by_side) if len(chosen) else ()
+
+    def _columns(self, q: Tensor, copies: int) -> Tensor:
+        theta = self._theta(q).flatten()
+        return self._pass(len(q), copies).columns(theta, len(q), self.create_graph)
+
+    def _theta(self, q: Tensor) -> Tensor:
+        """(nq, 3) → (nq, E), the phase of each edge."""
+        return 2 * math.pi * (q @ self.cell_graph.shifts.t())
 
     def product(self, q: Tensor, vector: Tensor) -> Tensor:
         """H(q)·v for one wave: what a full H(q) would cost, divided by its number of columns.
@@ -203,13 +224,15 @@ class BlochHessian:
         Returns:
             (n, 3) complex, eV/Å² times the unit of v, no basis phase.
         """
-        theta = 2 * math.pi * (self.cell_graph.shifts @ q)
-        return self._pass(_copies(theta, vector)).product(theta, vector, self.create_graph)
+        theta = self._theta(q.unsqueeze(0))[0]
+        return self._pass(1, _copies(theta, vector)).product(theta, vector, self.create_graph)
 
-    def _pass(self, copies: int) -> _FirstPass:
-        if copies not in self._passes:
-            self._passes[copies] = _FirstPass(self.potential, self.cell_graph, copies)
-        return self._passes[copies]
+    def _pass(self, number: int, copies: int) -> _FirstPass:
+        """The first derivative of ``number`` crystals side by side."""
+        if (number, copies) not in self._passes:
+            graph = batch_graphs([self.cell_graph] * number)
+            self._passes[number, copies] = _FirstPass(self.potential, graph, copies)
+        return self._passes[number, copies]
 
 
 def bloch_hessian_vector_product(
@@ -256,25 +279,25 @@ class _FirstPass:
             atomic = potential(self.edges, self.graph, exchange)
             self.edge_forces = _first_derivative(atomic, self.edges, True)
 
-    def columns(self, theta: Tensor, create_graph: bool, max_batch_floats: int) -> Tensor:
-        """H(q), (3n, 3n) complex."""
-        n = self.cell.num_atoms
+    def columns(self, theta: Tensor, number: int, create_graph: bool) -> Tensor:
+        """H(q) of ``number`` equal crystals, each at its q, (number, 3n, 3n) complex."""
+        n = self.cell.num_atoms // number
         basis = torch.eye(3 * n, dtype=theta.dtype, device=theta.device).view(3 * n, n, 3)
-        rows = self._products(theta, basis, create_graph, max_batch_floats)
-        return rows.flatten(1).t()
+        rows = self._products(theta, basis.repeat(1, number, 1), create_graph)
+        return rows.view(3 * n, number, 3 * n).permute(1, 2, 0)
 
     def product(self, theta: Tensor, vector: Tensor, create_graph: bool) -> Tensor:
         """H(q)·v, (n, 3) → (n, 3) complex."""
-        return self._products(theta, vector.unsqueeze(0), create_graph, 0)[0]
+        return self._products(theta, vector.unsqueeze(0), create_graph)[0]
 
-    def _products(self, theta: Tensor, vectors: Tensor, create_graph: bool, max_batch_floats: int) -> Tensor:
+    def _products(self, theta: Tensor, vectors: Tensor, create_graph: bool) -> Tensor:
         """H(q)·v of each of (k, n, 3) vectors, complex."""
         waves = Bloch()
         waves.cosine, waves.sine = torch.cos(theta), torch.sin(theta) if self.copies == 2 else None
         seeds = torch.stack([self._seed(vector, waves) for vector in vectors])
         self.bloch.cosine, self.bloch.sine = waves.cosine, waves.sine
         try:
-            second = self._second_pass(seeds, create_graph, max_batch_floats)
+            second = self._second_pass(seeds, create_graph)
         finally:
             self.bloch.cosine = self.bloch.sine = None
         rows = torch.stack([self._divergence(column, waves) for column in second])
@@ -301,14 +324,11 @@ class _FirstPass:
         received = zeros.index_add(0, self.graph.source, waves.rotate(second, -1.0))
         return received.index_add(0, self.graph.target, second, alpha=-1)
 
-    def _second_pass(self, seeds: Tensor, create_graph: bool, max_batch_floats: int) -> Tensor:
+    def _second_pass(self, seeds: Tensor, create_graph: bool) -> Tensor:
+        """One walk of the kept graph per seed; a batched one (vmap) is slower from a few hundred edges on."""
         if self.graph.num_edges == 0:
             return torch.zeros_like(seeds)
         options = {"retain_graph": True, "create_graph": create_graph}
-        batched = not create_graph and self.graph.num_edges * len(seeds) <= max_batch_floats
-        if batched:
-            (second,) = torch.autograd.grad(self.edge_forces, self.edges, seeds, is_grads_batched=True, **options)
-            return second
         return torch.stack([torch.autograd.grad(self.edge_forces, self.edges, seed, **options)[0] for seed in seeds])
 
 
@@ -329,9 +349,9 @@ def dynamical_matrix(potential: Potential, graph: AtomicGraph, q: Tensor, masses
     """
     if float(graph.volumes.min()) <= 0:
         raise InputError("D(q) needs a crystal with a cell")
-    operator = BlochHessian(potential, graph)
+    matrices = BlochHessian(potential, graph).many(q)
     fractional = torch.linalg.solve(graph.cells[0].t(), graph.positions.t()).t()
-    return torch.stack([mass_weighted(operator(row), fractional @ row, masses) for row in q])
+    return torch.stack([mass_weighted(h, fractional @ row, masses) for h, row in zip(matrices, q, strict=True)])
 
 
 def mass_weighted(bloch_hessian: Tensor, phases: Tensor, masses: Tensor) -> Tensor:

@@ -130,13 +130,14 @@ def test_isotopes_change_the_mass_and_nothing_else(calculator_for, triclinic, to
     assert np.abs(calculator.get_dynamical_matrix(heavy, GENERAL) - light / 4).max() < tolerances.exact
 
 
-def test_columns_at_once_and_one_by_one_agree(potential_for, variant, triclinic, tolerances):
+def test_points_side_by_side_and_one_by_one_agree(potential_for, variant, triclinic, tolerances):
+    """Real and complex ones mixed, more than fit side by side."""
     potential = potential_for(triclinic, **variant)
     graph = potential.graph(triclinic)
-    for q in (torch.from_numpy(GENERAL), torch.tensor([0.5, 0, 0], dtype=torch.float64)):
-        batched = BlochHessian(potential, graph, max_batch_floats=10**9)(q)
-        looped = BlochHessian(potential, graph, max_batch_floats=0)(q)
-        assert (batched - looped).abs().max() < tolerances.exact * looped.abs().max()
+    points = torch.tensor([[0, 0, 0], [0.2, 0.1, 0], [0.5, 0.5, 0], [-0.3, 0, 0.1], [0.1, 0.2, 0.3]]).double()
+    together = BlochHessian(potential, graph, max_edges=4 * graph.num_edges).many(points)
+    alone = torch.stack([BlochHessian(potential, graph, max_edges=0)(q) for q in points])
+    assert (together - alone).abs().max() < tolerances.exact * alone.abs().max()
 
 
 def test_points_do_not_disturb_each_other(potential_for, variant, triclinic):
