@@ -165,6 +165,7 @@ class _Run:
         card = self._card(data, training, references, model)
         if curvature is not None:
             card["data_digest"] = data_digest([*data.train, *curvature.frames])
+            card["curvature"] = curvature.lines
         checkpoint = folder / "last.ckpt"
         if resume and checkpoint.is_file():
             self._restore(state, checkpoint, card["data_digest"])

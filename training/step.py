@@ -107,6 +107,7 @@ class Step:
         norm = clip_gradients(parameters, self.clip)
         if not bool(torch.isfinite(norm) & torch.isfinite(value)):
             problem = f"step {state.position.step + 1} diverged: loss {float(value):.3g}, gradient {float(norm):.3g}"
+            problem += _asked(probing)
             raise DivergenceError(problem, _suspects(batch, prediction))
         set_learning_rate(state.optimizer, rate)
         state.optimizer.step()
@@ -168,6 +169,12 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
 def step_seed(seed: int, step: int, rank: int) -> int:
     """A seed for each step and process, so that noise is the same in a resumed run."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _asked(probing: Probing | None) -> str:
+    """The curvature labels that were probed in the step, for the message."""
+    names = [] if probing is None else [question.name for question in probing.mine]
+    return f", curvature probed: {'; '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else ""
 
 
 def _suspects(batch: Batch | None, prediction: Prediction | None) -> list[int]:
