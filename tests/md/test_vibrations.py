@@ -22,93 +22,6 @@ from mlip.md import find_point_group, vibrations
 from mlip.md.normal_modes import CM_PER_SQRT_EV_A2_AMU
 from mlip.md.thermochemistry import free_rotor_entropy, ideal_gas, low_mode_correction, oscillator_entropy
 
-
-class Network(Calculator):
-    """Springs along bonds and between second neighbours, at rest in the structure it is made of; eV/Å²."""
-
-    implemented_properties = ("energy", "forces")
-
-    def __init__(self, atoms, stiffness=(25.0, 3.0), reach=(1.3, 2.0)):
-        super().__init__()
-        distances = atoms.get_all_distances()
-        radii = np.array([{"H": 0.31, "C": 0.76, "N": 0.71, "O": 0.66}[s] for s in atoms.symbols])
-        sums = radii[:, None] + radii[None]
-        bonds = np.triu(distances < reach[0] * sums, 1)
-        near = (bonds | bonds.T).astype(int)
-        second = np.triu((near @ near > 0) & ~(bonds | bonds.T), 1)
-        self.springs = [(i, j, distances[i, j], k) for m, k in zip((bonds, second), stiffness, strict=True)
-                        for i, j in np.argwhere(m)]  # fmt: skip
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        energy, forces = 0.0, np.zeros((len(self.atoms), 3))
-        for i, j, rest, k in self.springs:
-            d = self.atoms.positions[j] - self.atoms.positions[i]
-            r = np.linalg.norm(d)
-            energy += k * (r - rest) ** 2 / 2
-            forces[i] += k * (r - rest) * d / r
-            forces[j] -= k * (r - rest) * d / r
-        self.results = {"energy": energy, "forces": forces}
-
-
-class Field(Calculator):
-    """E = ½ u·H·u about a structure, with an analytic Hessian."""
-
-    implemented_properties = ("energy", "forces")
-
-    def __init__(self, atoms, hessian):
-        super().__init__()
-        self.rest, self.matrix = atoms.get_positions(), hessian
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        u = (self.atoms.get_positions() - self.rest).ravel()
-        self.results = {"energy": float(u @ self.matrix @ u / 2), "forces": -(self.matrix @ u).reshape(-1, 3)}
-
-    def get_hessian(self, atoms):
-        return self.matrix
-
-
-def symmetric_field(atoms, seed=0):
-    """A random Hessian with the full symmetry of the molecule, translations and rotations at no cost."""
-    from mlip.md.curvature import rigid_motions
-    from mlip.md.irreps import _displacements
-
-    rng = np.random.default_rng(seed)
-    n = 3 * len(atoms)
-    matrix = rng.normal(size=(n, n))
-    matrix = matrix @ matrix.T + 10 * np.eye(n)
-    group = find_point_group(atoms)
-    turns = [_displacements(op) for op in group.operations]
-    if group.linear:  # any rotation about the axis: average over many
-        turns = [
-            t @ np.kron(np.eye(len(atoms)), _turn(group.axis, a)) for t in turns for a in np.arange(8) * np.pi / 4
-        ]
-    matrix = sum(t @ matrix @ t.T for t in turns) / len(turns)
-    rigid = rigid_motions(atoms)
-    free = np.eye(n) - rigid.T @ rigid
-    return free @ matrix @ free
-
-
-def _turn(axis, angle):
-    k = np.cross(np.eye(3), axis)
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
-
-
-def turned(name):
-    atoms = molecule(name)
-    atoms.rotate(37, (1, 2, 3))
-    atoms.translate((0.3, -2.0, 1.0))
-    return atoms
-
-
-def counted(result):
-    """{symbol: how many levels}, by dividing by the degeneracy of the symbol."""
-    labels = [s.label for s in result.symmetries]
-    size = {"E": 2, "T": 3, "G": 4, "H": 5, "Π": 2}
-    return {label: labels.count(label) // size.get(label[0], 1) for label in set(labels)}
-
-
 # Frequencies
 
 
@@ -129,10 +42,10 @@ def test_a_diatomic_vibrates_with_its_morse_curvature():
     assert all(check.passed for check in result.checks), result.checks
 
 
-def test_a_linear_triatomic_has_the_textbook_frequencies():
+def test_a_linear_triatomic_has_the_textbook_frequencies(new_molecule, network):
     """CO2 with springs k: ω₁² = k/m_O, ω₃² = k (1/m_O + 2/m_C) (Landau and Lifshitz, Mechanics, § 24)."""
-    atoms = turned("CO2")
-    result = vibrations(atoms, Network(atoms, stiffness=(90.0, 0.0)), relax_first=False)
+    atoms = new_molecule("CO2")
+    result = vibrations(atoms, network(atoms, stiffness=(90.0, 0.0)), relax_first=False)
     carbon, oxygen = atoms.get_masses()[0], atoms.get_masses()[1]
     expected = np.sqrt([90 / oxygen, 90 * (1 / oxygen + 2 / carbon)]) * CM_PER_SQRT_EV_A2_AMU
     assert result.group.symbol == "D∞h"
@@ -143,9 +56,9 @@ def test_a_linear_triatomic_has_the_textbook_frequencies():
     assert (result.symmetries[3].raman, result.symmetries[3].infrared) == (False, True)
 
 
-def test_isotopes_change_masses_and_symmetry():
-    atoms = turned("H2O")
-    calculator = Network(atoms)
+def test_isotopes_change_masses_and_symmetry(new_molecule, network):
+    atoms = new_molecule("H2O")
+    calculator = network(atoms)
     light = vibrations(atoms, calculator, relax_first=False)
     heavy = atoms.copy()
     heavy.set_masses(4 * atoms.get_masses())
@@ -192,10 +105,10 @@ def small_calculator_hco():
     return MLIPCalculator(Potential.from_config(settings, ["H", "C", "O"]), dtype="float64")
 
 
-def test_a_saddle_is_called_one_and_an_unrelaxed_structure_fails_its_check():
+def test_a_saddle_is_called_one_and_an_unrelaxed_structure_fails_its_check(network):
     """Ammonia's plane is a transition state of springs that want the pyramid."""
     pyramid = molecule("NH3")
-    calculator = Network(pyramid, stiffness=(40.0, 5.0))
+    calculator = network(pyramid, stiffness=(40.0, 5.0))
     flat = pyramid.copy()
     flat.positions[:, 2] = 0.0
     result = vibrations(flat, calculator, relax_first=False)
@@ -224,115 +137,12 @@ class Nothing(Calculator):
         self.results = {"energy": 0.0, "forces": np.zeros((len(self.atoms), 3))}
 
 
-# Symmetry
-
-GROUPS = {
-    "H2O": "C2v", "NH3": "C3v", "CH4": "Td", "C2H4": "D2h", "C6H6": "D6h", "CO2": "D∞h", "HCN": "C∞v", "C2H6": "D3d",
-    "H2O2": "C2", "CH3Cl": "C3v", "C2H2": "D∞h", "C3H4_D2d": "D2d", "C3H6_D3h": "D3h", "BF3": "D3h", "HOCl": "Cs",
-    "trans-butane": "C2h", "H": "Kh",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", GROUPS)
-def test_point_groups(name):
-    group = find_point_group(turned(name))
-    assert group.symbol == GROUPS[name]
-    rotations = {"H2O": 2, "NH3": 3, "CH4": 12, "C2H4": 4, "C6H6": 12, "CO2": 2, "HCN": 1, "C2H6": 6, "C3H6_D3h": 6}
-    assert group.symmetry_number == rotations.get(name, group.symmetry_number)
-
-
-def test_point_groups_of_high_and_of_no_symmetry():
-    octahedron = np.concatenate([1.56 * np.eye(3), -1.56 * np.eye(3)])
-    assert find_point_group(Atoms("SF6", positions=[[0, 0, 0], *octahedron])).symbol == "Oh"
-    golden = (1 + np.sqrt(5)) / 2
-    corners = np.array([[0, s, t * golden] for s in (1, -1) for t in (1, -1)])
-    corners = np.concatenate([corners, corners[:, [1, 2, 0]], corners[:, [2, 0, 1]]])
-    assert find_point_group(Atoms("B12", positions=1.5 * corners)).symbol == "Ih"
-    four = np.array([[1, 1, 0.2], [-1, 1, -0.2], [-1, -1, 0.2], [1, -1, -0.2]])
-    assert find_point_group(Atoms("B4", positions=four)).symbol == "D2d"
-    assert find_point_group(Atoms("HClBrFC", positions=[[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1], [0, 0, 0]])
-                            ).symbol == "C1"  # fmt: skip
-    star = [[np.cos(a), np.sin(a), 0] for a in np.arange(5) * 2 * np.pi / 5]
-    assert find_point_group(Atoms("H5", positions=star)).symbol == "D5h"
-
-
-def test_a_tolerance_decides_about_a_distorted_molecule():
-    atoms = molecule("CH4")
-    atoms.positions[1] *= 1.02
-    assert find_point_group(atoms, 0.05).symbol == "Td"
-    assert find_point_group(atoms, 0.002).symbol == "C3v"
-
-
-def test_operations_form_a_group():
-    for name in ("C2H6", "CH4", "C6H6"):
-        matrices = np.array([op.matrix for op in find_point_group(turned(name)).operations])
-        products = np.einsum("aij,bjk->abik", matrices, matrices).reshape(-1, 3, 3)
-        gaps = np.abs(products[:, None] - matrices[None]).max(axis=(2, 3)).min(axis=1)
-        assert gaps.max() < 1e-3
-
-
-# Vibrations by symmetry, as textbooks list them (Herzberg, Infrared and Raman Spectra; Wilson, Decius and Cross).
-SPECIES = {
-    "H2O": {"A1": 2, "B2": 1},
-    "NH3": {"A1": 2, "E": 2},
-    "CH4": {"A1": 1, "E": 1, "T2": 2},
-    "CO2": {"Σg⁺": 1, "Σu⁺": 1, "Πu": 1},
-    "C2H2": {"Σg⁺": 2, "Σu⁺": 1, "Πg": 1, "Πu": 1},
-    "HCN": {"Σ⁺": 2, "Π": 1},
-    "BF3": {"A1′": 1, "A2″": 1, "E′": 2},
-    "C2H4": {"Ag": 3, "Au": 1, "B1u": 2, "B2g": 1, "B2u": 2, "B3g": 2, "B3u": 1},  # z along C=C, x across the plane
-    "C2H6": {"A1g": 3, "A1u": 1, "A2u": 2, "Eg": 3, "Eu": 3},
-    "C3H4_D2d": {"A1": 3, "B1": 1, "B2": 3, "E": 4},
-    "C6H6": {"A1g": 2, "A2g": 1, "A2u": 1, "B1u": 2, "B2g": 2, "B2u": 2, "E1g": 1, "E1u": 3, "E2g": 4, "E2u": 2},
-}  # fmt: skip
-ACTIVE = {  # infrared, Raman
-    "CH4": ({"T2"}, {"A1", "E", "T2"}),
-    "C2H2": ({"Σu⁺", "Πu"}, {"Σg⁺", "Πg"}),
-    "C6H6": ({"A2u", "E1u"}, {"A1g", "E1g", "E2g"}),
-    "BF3": ({"A2″", "E′"}, {"A1′", "E′"}),
-    "C2H4": ({"B1u", "B2u", "B3u"}, {"Ag", "B2g", "B3g"}),
-}
-
-
-@pytest.mark.parametrize("name", SPECIES)
-def test_irreducible_representations_and_activity(name):
-    atoms = turned(name)
-    result = vibrations(atoms, Field(atoms, symmetric_field(atoms)), relax_first=False)
-    assert counted(result) == SPECIES[name]
-    assert len(result.symmetries) == 3 * len(atoms) - 6 + result.group.linear
-    for kind, expected in zip(("infrared", "raman"), ACTIVE.get(name, ()), strict=False):
-        assert {s.label for s in result.symmetries if getattr(s, kind)} == expected
-    assert all(check.passed for check in result.checks), result.checks
-
-
-def test_accidental_degeneracy_is_split_by_symmetry():
-    """All frequencies of methane equal: the sets are still told apart, by the operations alone."""
-    from mlip.md.curvature import rigid_motions
-
-    atoms = turned("CH4")
-    weights = np.sqrt(np.repeat(atoms.get_masses(), 3))
-    rigid = np.linalg.svd(rigid_motions(atoms) * weights, full_matrices=False)[2]
-    matrix = weights[:, None] * (np.eye(15) - rigid.T @ rigid) * weights
-    result = vibrations(atoms, Field(atoms, matrix), relax_first=False)
-    assert np.ptp(result.frequencies) < 1e-3
-    assert counted(result) == SPECIES["CH4"]
-
-
-def test_a_hessian_that_breaks_the_symmetry_is_caught():
-    atoms = turned("CH4")
-    matrix = symmetric_field(atoms)
-    noise = np.random.default_rng(0).normal(size=matrix.shape)
-    result = vibrations(atoms, Field(atoms, matrix + 1.0 * (noise + noise.T)), relax_first=False)
-    assert not next(c for c in result.checks if c.name == "symmetry defect of modes").passed
-    assert not next(c for c in result.checks if c.name.startswith("rigid motions")).passed
-
-
 # Thermochemistry
 
 
-def test_it_is_ases_ideal_gas():
+def test_it_is_ases_ideal_gas(network):
     atoms = molecule("CH3OH")
-    result = vibrations(atoms, Network(atoms, stiffness=(30.0, 4.0)))
+    result = vibrations(atoms, network(atoms, stiffness=(30.0, 4.0)))
     ours = result.thermochemistry(350.0, pressure=2e5, low_modes="harmonic", multiplicity=2)
     real = result.frequencies[result.frequencies > 0] * ase.units.invcm
     theirs = IdealGasThermo(
@@ -443,9 +253,9 @@ def test_nothing_left_to_vibrate():
 # Files and the command
 
 
-def test_animations_move_along_the_mode():
-    atoms = turned("H2O")
-    result = vibrations(atoms, Network(atoms), relax_first=False)
+def test_animations_move_along_the_mode(new_molecule, network):
+    atoms = new_molecule("H2O")
+    result = vibrations(atoms, network(atoms), relax_first=False)
     images = result.animation(1, frames=8, amplitude=0.3)
     assert len(images) == 8
     moves = np.array([image.positions - atoms.positions for image in images])
