@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlip.errors import InputError
 from mlip.md.calculators import attached
-from mlip.md.irreps import UNKNOWN, ModeSymmetry, assign
+from mlip.md.mode_symmetry import UNKNOWN, ModeSymmetry, assign
 from mlip.md.normal_modes import NormalModes, block_hessian, normal_modes
 from mlip.md.point_group import PointGroup, find_point_group
 from mlip.md.relaxation import relax

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from mlip.md.figures import BLUE, GREEN, GREY, ORANGE, VERMILION, house_style
-from mlip.md.irreps import ModeSymmetry
+from mlip.md.mode_symmetry import ModeSymmetry
 
 if TYPE_CHECKING:
     from mlip.md.vibration_result import VibrationResult

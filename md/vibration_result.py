@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mlip.errors import InputError
 from mlip.files import write_bytes
-from mlip.md.irreps import ModeSymmetry
+from mlip.md.mode_symmetry import ModeSymmetry
 from mlip.md.point_group import PointGroup
 from mlip.md.relaxation import RelaxResult
 from mlip.md.thermochemistry import Thermochemistry, held_atoms, ideal_gas

@@ -163,7 +163,7 @@ def symmetric_field(atoms, seed=0):
     """A random Hessian with the full symmetry of the molecule, translations and rotations at no cost."""
     from mlip.md import find_point_group
     from mlip.md.curvature import rigid_motions
-    from mlip.md.irreps import _displacements
+    from mlip.md.mode_symmetry import _displacements
 
     rng = np.random.default_rng(seed)
     n = 3 * len(atoms)
