@@ -56,14 +56,6 @@ class Spread:
         )
 
 
-def members_of(calculator: Any) -> list[Any]:
-    """One calculator for each member of a committee of ours; none where there is no committee."""
-    potentials = getattr(calculator, "potentials", [])
-    if len(potentials) < 2:
-        return []
-    return [type(calculator)(potential, device=potential.device) for potential in potentials]
-
-
 def spread_of(
     members: list[Any], solve: Callable[[Any], DynamicalMatrices], q: Array, points: dict[str, Array]
 ) -> Spread | None:

@@ -41,12 +41,12 @@ class NormalModes:
 def block_hessian(atoms: Atoms, calculator: Any, indices: Array | list[int], step: float = 5e-3) -> Array:
     """Second derivatives by the positions of some atoms, (3n, 3n), eV/Å², not symmetrised.
 
-    The calculator's own Hessian where it has one and all atoms are free; else one product H·v per coordinate, exact
-    where the calculator has it, a central difference of forces over ``step`` (Å) where not.
+    The calculator's own Hessian where it has one; else one product H·v per coordinate, exact where the calculator
+    has it, a central difference of forces over ``step`` (Å) where not.
     """
+    if hasattr(calculator, "get_hessian"):
+        return full_hessian(atoms, calculator, [int(i) for i in indices])
     rows = (3 * np.asarray(indices, dtype=int)[:, None] + np.arange(3)).ravel()
-    if len(indices) == len(atoms) and hasattr(calculator, "get_hessian"):
-        return full_hessian(atoms, calculator)[np.ix_(rows, rows)]
     product = hessian_product(atoms, calculator, step)
     columns = []
     for row in rows:

@@ -65,6 +65,25 @@ def phonons(
     committee: Annotated[
         bool, typer.Option("--committee", help="Several models are one committee: their mean, and their spread.")
     ] = False,
+    irreps: Annotated[
+        bool, typer.Option("--irreps/--no-irreps", help="Name the modes at Γ, with infrared and Raman activity.")
+    ] = True,
+    displacements: Annotated[
+        bool,
+        typer.Option(
+            "--thermal-displacements/--no-thermal-displacements", help="Mean square displacements of the atoms."
+        ),
+    ] = True,
+    group_velocities: Annotated[
+        bool, typer.Option("--group-velocities", help="dω/dk along the path, in km/s.")
+    ] = False,
+    gruneisen: Annotated[
+        str | None,
+        typer.Option(help="Mode Grüneisen parameters: 'volume', or a strain as 3, 6 (Voigt) or 9 numbers."),
+    ] = None,
+    dos_sampling: Annotated[
+        str, typer.Option(help="exact D(q) on the mesh, interpolated, or auto: by what the mesh costs.")
+    ] = "auto",
     calculator: Calculator = None,
     out: Out = None,
     force: Force = False,
@@ -79,7 +98,10 @@ def phonons(
     """
     from mlip.md.lattice_dynamics import Method
     from mlip.md.lattice_dynamics import phonons as run
+    from mlip.md.mesh import Sampling
+    from mlip.md.phonon_analyses import Analyses
     from mlip.md.phonon_comparison import compare_phonons
+    from mlip.md.phonon_tables import tables
     from mlip.md.reference_files import read_reference
 
     models, structures = models_and_structures(files, calculator)
@@ -88,6 +110,13 @@ def phonons(
     cell = integers(finite_displacement if finite_displacement is not None else supercell, "supercell")
     chosen = "displacement" if finite_displacement is not None else method
     mesh = [float(word) for word in dos.replace(",", " ").replace("x", " ").split()]
+    analyses = Analyses(
+        irreps=irreps,
+        group_velocities=group_velocities,
+        gruneisen=strain_from(gruneisen),
+        displacements=displacements,
+        dos_sampling=cast("Sampling", dos_sampling),
+    )
     report = CommandReport("phonons", inputs={"files": files, "calculator": calculator, "references": reference})
 
     def phonons_of(file: Path, calc: Any) -> PhononResult:
@@ -108,6 +137,7 @@ def phonons(
             asr=asr,
             symmetrize=bool(symmetrize),
             born=nac,
+            analyses=analyses,
             references=references,
             progress=bar(f"{file.name} displacements"),
         )
@@ -118,12 +148,28 @@ def phonons(
             results = {name: with_names(result, short_names(models)) for name, result in results.items()}
         for name, result in results.items():
             _print_special_points(result, f"Special points, {name}" if len(results) > 1 else "Special points")
+            for table in tables(result):
+                console.print(table)
         found = compare_phonons(list(results.values()), list(results)) if len(results) > 1 else first_of(results)
         return Outcome(found.to_dict(), found.checks, found.write(folder), found.lines)
 
     origin = Origin.of(context, "phonons", models)
     errors = for_each(structures, work, origin, report, out=out, force=force, resume=resume)
     finish(report, json, errors=errors)
+
+
+def strain_from(text: str | None) -> Any:
+    """'volume', or numbers; None stays None.
+
+    Raises:
+        InputError: Neither.
+    """
+    if text is None or text == "volume":
+        return text
+    try:
+        return [float(word) for word in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise InputError(f"'{text}' is neither 'volume' nor numbers", key="gruneisen") from error
 
 
 def calculators_of(models: list[Path], factory: str | None, device: str, *, committee: bool) -> dict[str, Any]:

@@ -148,10 +148,18 @@ def _draw_reference(
 
 def _draw_dos(axis: Any, result: PhononResult) -> None:
     dos = result.dos
-    axis.fill_betweenx(dos.frequency, dos.total, color=BLUE, alpha=0.18, lw=0)
+    parts = dos.by_element()
+    if len(parts) == 1:
+        axis.fill_betweenx(dos.frequency, dos.total, color=BLUE, alpha=0.18, lw=0)
+    else:
+        below = np.zeros_like(dos.total)
+        for (element, part), colour in zip(parts.items(), (VERMILION, GREEN, ORANGE, PURPLE) * 9, strict=False):
+            axis.fill_betweenx(dos.frequency, below, below + part, color=colour, alpha=0.35, lw=0, label=element)
+            below = below + part
+        axis.legend(loc="best", handlelength=1.0)
     axis.plot(dos.total, dos.frequency, color=BLUE, lw=1.1)
     _frame_dos(axis, dos.total.max())
-    axis.set_title(f"mesh {'×'.join(map(str, dos.mesh))}", fontsize=8, color=GREY)
+    axis.set_title(f"{'×'.join(map(str, dos.mesh))}\n{result.dos_source}", fontsize=7, color=GREY)
 
 
 def _frame_dos(axis: Any, highest: float) -> None:

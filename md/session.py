@@ -54,17 +54,26 @@ def is_model(path: Path) -> bool:
 
 
 def model_and_structures(
-    files: Sequence[Path], calculator: str | None, device: str, dtype: str | None, *, need: int = 1
+    files: Sequence[Path],
+    calculator: str | None,
+    device: str,
+    dtype: str | None,
+    *,
+    need: int = 1,
+    committee: bool = False,
 ) -> tuple[Any, list[Path]]:
     """One MODEL, or ``--calculator``, and the structures.
+
+    Where a command takes a ``committee``, several models are one.
 
     Raises:
         InputError: Too few files, several models, or the model cannot be opened.
     """
     models, structures = models_and_structures(files, calculator, need=need)
-    if len(models) > 1:
+    if len(models) > 1 and not committee:
         raise InputError("a second model", file=models[1], mend="this command takes one")
-    return calculator_from(models[0] if models else None, factory=calculator, device=device, dtype=dtype), structures
+    chosen = models if calculator is None else None
+    return calculator_from(chosen, factory=calculator, device=device, dtype=dtype), structures
 
 
 def read_structure(path: Path, calculator: Any, index: int = -1) -> Atoms:

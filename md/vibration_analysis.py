@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixSymmetry
 from numpy.typing import NDArray
 
 from mlip.errors import InputError
@@ -52,7 +52,7 @@ def vibrations(
         Frequencies, modes, symmetry and thermochemistry.
 
     Raises:
-        InputError: No atoms to vibrate, or indices that do not exist.
+        InputError: No atoms to vibrate, indices that do not exist, or constraints other than `FixAtoms`.
     """
     moving = _moving(atoms, indices)
     relaxation = None
@@ -86,6 +86,9 @@ def vibrations(
 
 def _moving(atoms: Atoms, indices: Sequence[int] | None) -> list[int]:
     """The atoms that vibrate."""
+    other = [type(c).__name__ for c in atoms.constraints if not isinstance(c, FixAtoms | FixSymmetry)]
+    if other:
+        raise InputError(f"{other[0]} cannot be kept in a Hessian of whole atoms", mend="use FixAtoms")
     fixed = {int(i) for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.get_indices()}
     chosen = range(len(atoms)) if indices is None else sorted({int(i) for i in indices})
     outside = [i for i in chosen if not -len(atoms) <= i < len(atoms)]

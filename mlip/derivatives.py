@@ -8,6 +8,7 @@ gives H·v; seeded with Bloch waves and with a phased exchange of features, D(q)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -118,13 +119,17 @@ class HessianOperator:
 
     def __call__(self, vector: Tensor) -> Tensor:
         """(N, 3) → H·v, (N, 3), eV/Å² times the unit of v."""
-        if self.edges.shape[0] == 0:
-            return torch.zeros_like(vector)
         change = vector.index_select(0, self.graph.source) - vector.index_select(0, self.graph.target)
+        return divergence(self.edge_response(change), self.graph)
+
+    def edge_response(self, change: Tensor) -> Tensor:
+        """(E, 3), any change of the edge vectors → the change of ∂E/∂d, eV/Å² times the unit of the change."""
+        if self.edges.shape[0] == 0:
+            return torch.zeros_like(change)
         (second,) = torch.autograd.grad(
             self.edge_forces, self.edges, change, retain_graph=True, create_graph=self.create_graph
         )
-        return divergence(second, self.graph)
+        return second
 
 
 def hessian_vector_product(
@@ -144,15 +149,41 @@ def hessian_vector_product(
     return HessianOperator(potential, graph, create_graph=create_graph)(vector)
 
 
-def hessian(potential: Potential, graph: AtomicGraph) -> Tensor:
-    """All second derivatives by the positions, (3N, 3N), row 3i+a, eV/Å².
+def hessian(potential: Potential, graph: AtomicGraph, indices: Sequence[int] | None = None) -> Tensor:
+    """Second derivatives by the positions, row 3i+a, eV/Å².
 
     The graph of the first derivative is kept and walked once per column; nothing is symmetrised.
+
+    Args:
+        potential: The potential.
+        graph: One or several structures.
+        indices: The atoms that count, in the order of rows and columns; None: all. Only their columns are walked.
+
+    Returns:
+        (3N, 3N), or the block (3k, 3k) of the k chosen atoms.
+
+    Raises:
+        InputError: An index is out of range, or appears twice.
     """
+    chosen = list(range(graph.num_atoms)) if indices is None else _checked(indices, graph.num_atoms)
     operator = HessianOperator(potential, graph)
-    size = 3 * graph.num_atoms
-    identity = torch.eye(size, dtype=graph.positions.dtype, device=graph.positions.device)
-    return torch.stack([operator(row.view(-1, 3)).flatten() for row in identity], 1)
+    columns = []
+    for atom in chosen:
+        for axis in range(3):
+            unit = torch.zeros_like(graph.positions)
+            unit[atom, axis] = 1.0
+            columns.append(operator(unit)[chosen].flatten())
+    return torch.stack(columns, 1) if columns else graph.positions.new_zeros(0, 0)
+
+
+def _checked(indices: Sequence[int], num_atoms: int) -> list[int]:
+    chosen = [int(i) for i in indices]
+    wrong = [i for i in chosen if not 0 <= i < num_atoms]
+    if wrong:
+        raise InputError(f"no atom {wrong[0]} among {num_atoms}", key="indices")
+    if len(set(chosen)) < len(chosen):
+        raise InputError("an atom appears twice", key="indices")
+    return chosen
 
 
 class BlochHessian:
@@ -186,7 +217,7 @@ class BlochHessian:
             raise InputError("D(q) needs one crystal at a time")
         self.potential, self.cell_graph, self.create_graph = potential, graph, create_graph
         self.max_edges = max_edges
-        self._passes: dict[tuple[int, int], _FirstPass] = {}
+        self._passes: dict[tuple[int, int], FirstPass] = {}
 
     def __call__(self, q: Tensor) -> Tensor:
         """(3,), in fractions of the cell's reciprocal vectors → H(q), (3n, 3n) complex, eV/Å², no basis phase."""
@@ -227,11 +258,11 @@ class BlochHessian:
         theta = self._theta(q.unsqueeze(0))[0]
         return self._pass(1, _copies(theta, vector)).product(theta, vector, self.create_graph)
 
-    def _pass(self, number: int, copies: int) -> _FirstPass:
+    def _pass(self, number: int, copies: int) -> FirstPass:
         """The first derivative of ``number`` crystals side by side."""
         if (number, copies) not in self._passes:
             graph = batch_graphs([self.cell_graph] * number)
-            self._passes[number, copies] = _FirstPass(self.potential, graph, copies)
+            self._passes[number, copies] = FirstPass(self.potential, graph, copies)
         return self._passes[number, copies]
 
 
@@ -251,7 +282,7 @@ def bloch_hessian_vector_product(
         (N, 3) complex, eV/Å² times the unit of ``vector``, no basis phase.
     """
     theta = 2 * math.pi * (graph.shifts * q.index_select(0, graph.edge_structure)).sum(1)
-    first = _FirstPass(potential, graph, _copies(theta, vector))
+    first = FirstPass(potential, graph, _copies(theta, vector))
     return first.product(theta, vector, create_graph)
 
 
@@ -266,8 +297,14 @@ def _all_real(theta: Tensor) -> bool:
     return theta.numel() == 0 or float(torch.sin(theta).abs().max()) < limit
 
 
-class _FirstPass:
-    """∂E/∂d on one or two copies of a graph, through a phased exchange; seeded later with waves."""
+class FirstPass:
+    """∂E/∂d on one or two copies of a graph, through a phased exchange; seeded later with waves.
+
+    Args:
+        potential: The potential.
+        cell: A crystal, or several side by side, each with a wave of its own.
+        copies: 2 for real and imaginary parts, 1 where every phase is ±1.
+    """
 
     def __init__(self, potential: Potential, cell: AtomicGraph, copies: int) -> None:
         self.cell, self.copies, self.bloch = cell, copies, Bloch()
@@ -305,10 +342,13 @@ class _FirstPass:
         return torch.complex(real, imaginary)
 
     def _seed(self, vector: Tensor, waves: Bloch) -> Tensor:
-        """Change of the edges under the wave: exp(iθ)·v_src − v_dst."""
-        both = self._parts(vector)
-        sent = waves.rotate(both.index_select(0, self.graph.source), +1.0)
-        return sent - both.index_select(0, self.graph.target)
+        """The change of the edges under a wave."""
+        return self.change(self._parts(vector), waves)
+
+    def change(self, nodes: Tensor, waves: Bloch) -> Tensor:
+        """Change of the edges under a wave, real parts above imaginary ones: exp(iθ)·v_src − v_dst."""
+        sent = waves.rotate(nodes.index_select(0, self.graph.source), +1.0)
+        return sent - nodes.index_select(0, self.graph.target)
 
     def _parts(self, vector: Tensor) -> Tensor:
         """Real part above imaginary part where there are two copies."""

@@ -12,10 +12,12 @@ from ase.build import bulk
 from mlip.errors import InputError
 from mlip.md import phonons, read_reference
 from mlip.md.bands import band_path
+from mlip.md.dynamical import FourierMatrices
+from mlip.md.mesh import SampledMesh
 from mlip.md.reference import on_path
 from mlip.md.reference_files import reference_from_phonopy
 from mlip.md.structure import primitive_cell
-from mlip.md.thermal import density_of_states, thermal_table
+from mlip.md.thermal import thermal_table
 
 
 def test_our_own_files_are_references_without_a_difference(silicon_phonons, tmp_path):
@@ -107,8 +109,8 @@ def test_thermal_properties_of_published_rock_salt(data_folder):
         born_filename=folder / "BORN",
         log_level=0,
     )
-    density_of_states(phonon, 100.0, symmetric=True)
-    room = thermal_table(phonon, [0.0, 300.0]).at(300.0)
+    mesh = SampledMesh(phonon, FourierMatrices(phonon), 100.0, symmetric=True)
+    room = thermal_table(mesh, [0.0, 300.0]).at(300.0)
     assert room["free_energy"] == pytest.approx(-6.942, abs=0.02)
     assert room["entropy"] == pytest.approx(74.92, abs=0.05)
     assert room["heat_capacity"] == pytest.approx(48.03, abs=0.02)

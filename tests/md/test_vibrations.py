@@ -13,7 +13,7 @@ from ase.build import add_adsorbate, fcc111, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixBondLength
 from ase.thermochemistry import IdealGasThermo
 
 from mlip.__main__ import main
@@ -241,6 +241,13 @@ def test_a_crystal_keeps_three_rigid_motions(silicon8, sw):
 def test_atoms_that_do_not_exist(indices):
     with pytest.raises(InputError, match="does not exist"):
         vibrations(molecule("H2O"), EMT(), indices=indices)
+
+
+def test_constraints_that_are_not_understood():
+    atoms = molecule("H2O")
+    atoms.set_constraint(FixBondLength(0, 1))
+    with pytest.raises(InputError, match="FixBondLengths? cannot be kept"):
+        vibrations(atoms, EMT())
 
 
 def test_nothing_left_to_vibrate():
