@@ -10,10 +10,12 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    "BlochLabels": "commensurate",
     "CachedFrames": "cache",
     "DatasetEntry": "entry",
     "Diagnosis": "doctor",
     "E0Settings": "e0",
+    "ForceSets": "force_sets",
     "FrameList": "source",
     "HiddenReport": "hidden",
     "LabelSource": "source",
@@ -22,12 +24,15 @@ _EXPORTS = {
     "SetSummary": "inspection",
     "Split": "splitting",
     "as_frame": "frame",
+    "bloch_labels": "commensurate",
     "diagnose": "doctor",
     "find_copies": "neighbours",
     "find_leaks": "inspection",
+    "fitted_hessian": "force_sets",
     "hidden_variables": "hidden",
     "inspect": "inspection",
     "print_summaries": "tables",
+    "read_force_sets": "force_sets",
     "read_frames": "reading",
     "reference_energies": "e0",
     "refuse_hidden": "hidden",

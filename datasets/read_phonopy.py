@@ -17,7 +17,7 @@ from mlip.errors import InputError
 
 Array = NDArray[np.float64]
 
-_BESIDE = ("phonopy_disp.yaml", "phonopy_params.yaml", "phonopy.yaml", "phonopy_disp.yaml.xz")
+BESIDE = ("phonopy_disp.yaml", "phonopy_params.yaml", "phonopy.yaml", "phonopy_disp.yaml.xz")
 
 
 def read_phonopy_file(path: Path, index: int | slice) -> RawSet:
@@ -39,7 +39,7 @@ def read_phonopy_file(path: Path, index: int | slice) -> RawSet:
     return RawSet([frames[i] for i in chosen], "phonopy", units_from="phonopy's calculator", notes=notes)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_document(path: Path) -> dict[str, Any]:
     """Plain YAML only: phonopy's own loader would run Python that a file asks for."""
     with readable(path, "YAML"), open_with_compression(str(path), "rb") as stream:
         document = yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
@@ -48,7 +48,8 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _parse(document: dict[str, Any], path: Path) -> Any:
+def parse_document(document: dict[str, Any], path: Path) -> Any:
+    """Phonopy's reading of the document: cells, matrices, data set, force constants, units."""
     from phonopy.interface.phonopy_yaml import load_phonopy_yaml
 
     with readable(path, "phonopy YAML"):
@@ -62,13 +63,13 @@ def _calculator(document: dict[str, Any]) -> str | None:
 
 
 def _yaml(path: Path) -> tuple[list[RawFrame], list[str]]:
-    document = _load(path)
-    data = _parse(document, path)
+    document = load_document(path)
+    data = parse_document(document, path)
     frames = [] if data.dataset is None else _displaced(data.supercell, data.dataset, path)
     if "phonon_dataset" in document:
         supercell = document.get("phonon_supercell", document.get("supercell"))
         part = {"phonopy": {}, "supercell": supercell, "dataset": document["phonon_dataset"]}
-        harmonic = _parse(part, path)
+        harmonic = parse_document(part, path)
         frames += _displaced(harmonic.supercell, harmonic.dataset, path)
     if data.force_constants is not None:
         frames.append(_perfect(data, path))
@@ -76,29 +77,35 @@ def _yaml(path: Path) -> tuple[list[RawFrame], list[str]]:
 
 
 def _force_sets(path: Path) -> tuple[list[RawFrame], list[str]]:
-    from phonopy.file_IO import parse_FORCE_SETS
-
-    beside = next((path.with_name(name) for name in _BESIDE if path.with_name(name).is_file()), None)
-    if beside is None:
-        raise InputError("its supercell is not known", file=path, mend="put phonopy_disp.yaml beside it")
-    data = _parse(_load(beside), beside)
-    with readable(path, "FORCE_SETS"):
-        dataset = parse_FORCE_SETS(path, natom=len(data.supercell))
-    _agree(dataset, data.dataset, path, beside)
+    data, dataset, beside = read_force_sets_file(path)
     frames = _displaced(data.supercell, dataset, path)
     return frames, [f"supercell from {beside.name}", *_convert(frames, data)]
 
 
-def _agree(dataset: Any, announced: Any, path: Path, beside: Path) -> None:
+def read_force_sets_file(path: Path) -> tuple[Any, Any, Path]:
+    """What phonopy knows of the crystal, the data set of FORCE_SETS, and the file that the crystal is from."""
+    from phonopy.file_IO import parse_FORCE_SETS
+
+    beside = next((path.with_name(name) for name in BESIDE if path.with_name(name).is_file()), None)
+    if beside is None:
+        raise InputError("its supercell is not known", file=path, mend="put phonopy_disp.yaml beside it")
+    data = parse_document(load_document(beside), beside)
+    with readable(path, "FORCE_SETS"):
+        dataset = parse_FORCE_SETS(path, natom=len(data.supercell))
+    check_same_displacements(dataset, data.dataset, path, beside)
+    return data, dataset, beside
+
+
+def check_same_displacements(dataset: Any, announced: Any, path: Path, beside: Path) -> None:
     """The displacements of FORCE_SETS must be those that phonopy_disp.yaml announces."""
     if announced is None:
         return
-    ours, theirs = _displacements(dataset, path), _displacements(announced, beside)
+    ours, theirs = displacements(dataset, path), displacements(announced, beside)
     if ours.shape != theirs.shape or np.abs(ours - theirs).max() > 1e-4:
         raise InputError(f"its displacements are not those of {beside.name}", file=path)
 
 
-def _displacements(dataset: Any, path: Path) -> Array:
+def displacements(dataset: Any, path: Path) -> Array:
     """(frames, N, 3) of either type of data set, in the file's unit of length."""
     if "displacements" in dataset:
         return np.asarray(dataset["displacements"], dtype=float)
@@ -113,9 +120,9 @@ def _displacements(dataset: Any, path: Path) -> Array:
 def _displaced(supercell: Any, dataset: Any, path: Path) -> list[RawFrame]:
     if supercell is None:
         raise InputError("holds no supercell", file=path)
-    perfect = _atoms(supercell)
-    forces, energies = _labels(dataset)
-    moves = _displacements(dataset, path)
+    perfect = to_atoms(supercell)
+    forces, energies = forces_and_energies(dataset)
+    moves = displacements(dataset, path)
     if all(force is None for force in forces):
         return []
     frames = []
@@ -129,7 +136,8 @@ def _displaced(supercell: Any, dataset: Any, path: Path) -> list[RawFrame]:
     return frames
 
 
-def _labels(dataset: Any) -> tuple[list[Any], list[Any]]:
+def forces_and_energies(dataset: Any) -> tuple[list[Any], list[Any]]:
+    """Of each displaced supercell; None where the data set has none."""
     if "displacements" in dataset:
         count = len(dataset["displacements"])
         none: list[Any] = [None] * count
@@ -144,7 +152,7 @@ def _perfect(data: Any, path: Path) -> RawFrame:
     if constants.shape[0] != constants.shape[1]:
         constants = _expand(constants, data, path)
     n = len(constants)
-    return RawFrame(_atoms(data.supercell), {"hessian": constants.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)})
+    return RawFrame(to_atoms(data.supercell), {"hessian": constants.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)})
 
 
 def _expand(constants: Array, data: Any, path: Path) -> Array:
@@ -158,8 +166,15 @@ def _expand(constants: Array, data: Any, path: Path) -> Array:
         return np.asarray(compact_fc_to_full_fc(phonon.primitive, constants))
 
 
-def _atoms(cell: Any) -> Atoms:
+def to_atoms(cell: Any) -> Atoms:
+    """Phonopy's cell as ASE's, with its masses."""
     return Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, masses=cell.masses, pbc=True)
+
+
+def length_and_force_units(data: Any) -> tuple[float, float]:
+    """Å and eV/Å per unit of the calculator that phonopy was used with."""
+    units = data.physical_units
+    return (1.0, 1.0) if units is None else (float(units.distance_to_A), float(units.force_to_eVperA))
 
 
 def _convert(frames: list[RawFrame], data: Any) -> list[str]:
@@ -167,7 +182,7 @@ def _convert(frames: list[RawFrame], data: Any) -> list[str]:
     units = data.physical_units
     if units is None or (units.distance_to_A, units.force_to_eVperA, units.energy_to_eV) == (1, 1, 1):
         return []
-    length, force = units.distance_to_A, units.force_to_eVperA
+    length, force = length_and_force_units(data)
     factors = {"forces": force, "energy": units.energy_to_eV, "hessian": force / length}
     for frame in frames:
         frame.atoms.set_cell(frame.atoms.cell * length, scale_atoms=True)

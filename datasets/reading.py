@@ -20,6 +20,7 @@ from mlip.datasets.read_ase import read_ase
 from mlip.datasets.read_deepmd import is_deepmd, read_deepmd
 from mlip.datasets.read_npz import read_npz
 from mlip.datasets.read_phonopy import read_phonopy_file
+from mlip.datasets.read_q2r import read_q2r
 from mlip.datasets.source import FrameList, LabelSource, count_labels
 from mlip.datasets.units import parse_units
 from mlip.errors import InputError
@@ -39,8 +40,8 @@ def read_frames(
     """Read labelled structures from a file or folder.
 
     Extended XYZ and whatever else ASE reads, MD17-like npz, deepmd's npy folders, phonopy and phono3py YAML,
-    FORCE_SETS, VASP force constants, and the HDF5 cache of this package. Labels are found by their usual names
-    when exactly one matches; ``.source`` of the result says what was read as what.
+    FORCE_SETS, force constants of VASP and q2r.x, and the HDF5 cache of this package. Labels are found by their
+    usual names when exactly one matches; ``.source`` of the result says what was read as what.
 
     Args:
         path_or_entry: A path, or the settings of one (see ``DatasetEntry``).
@@ -115,6 +116,8 @@ def _open(path: Path, index: int | slice, entry: DatasetEntry) -> RawSet:
             return read_npz(path, index, _texts(entry.units))
         case ".yaml" | ".yml":
             return read_phonopy_file(path, index)
+        case ".fc":
+            return read_q2r(path, index)
         case ".npy" | ".pkl" | ".pickle" | ".pt" | ".pth":
             raise InputError("this format is not read", file=path, mend="save it as extended XYZ or npz")
         case _:

@@ -16,16 +16,19 @@ _EXPORTS = {
     "PhononResult": "phonon_result",
     "QuasiHarmonicResult": "quasi_harmonic_result",
     "RelaxResult": "relaxation",
+    "VibrationResult": "vibration_result",
     "check": "checking",
     "compare_phonons": "phonon_comparison",
     "elastic": "elasticity",
     "eos": "equation_of_state",
+    "find_point_group": "point_group",
     "interpolation_baseline": "lattice_dynamics",
     "phonons": "lattice_dynamics",
     "quasi_harmonic": "thermal_expansion",
     "read_reference": "reference_files",
     "relax": "relaxation",
     "run_md": "dynamics",
+    "vibrations": "vibration_analysis",
 }
 
 __all__ = sorted(_EXPORTS)  # noqa: PLE0605

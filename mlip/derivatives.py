@@ -57,6 +57,12 @@ def evaluate(
     with torch.enable_grad():
         atomic = potential(edges, graph)
         edge_forces = _first_derivative(atomic, edges, create_graph)
+    return _evaluation(atomic, edges, edge_forces, graph, stress=stress, create_graph=create_graph)
+
+
+def _evaluation(
+    atomic: Tensor, edges: Tensor, edge_forces: Tensor, graph: AtomicGraph, *, stress: bool, create_graph: bool
+) -> Evaluation:
     energy = atomic.new_zeros(graph.num_structures).index_add(0, graph.structure, atomic)
     forces = -divergence(edge_forces, graph)
     return Evaluation(
@@ -102,8 +108,14 @@ class HessianOperator:
         self.graph, self.create_graph = graph, create_graph
         self.edges = graph.edge_vectors().detach().requires_grad_(True)
         with torch.enable_grad():
-            atomic = potential(self.edges, graph)
-            self.edge_forces = _first_derivative(atomic, self.edges, True)
+            self._atomic = potential(self.edges, graph)
+            self.edge_forces = _first_derivative(self._atomic, self.edges, True)
+
+    def evaluation(self, *, stress: bool = False) -> Evaluation:
+        """Energy, forces and, if asked, stress: what `evaluate` gives, at no further cost."""
+        return _evaluation(
+            self._atomic, self.edges, self.edge_forces, self.graph, stress=stress, create_graph=self.create_graph
+        )
 
     def __call__(self, vector: Tensor) -> Tensor:
         """(N, 3) → H·v, (N, 3), eV/Å² times the unit of v."""

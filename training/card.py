@@ -17,7 +17,7 @@ from mlip.training.data import FrameSet
 
 
 def data_digest(frames: Sequence[LabelledFrame]) -> str:
-    """SHA-256 over species, geometry and labels of all frames, in order."""
+    """SHA-256 over species, geometry and labels of all frames, in order; Hessians where there are any."""
     digest = hashlib.sha256()
     for frame in frames:
         atoms = frame.atoms
@@ -25,6 +25,8 @@ def data_digest(frames: Sequence[LabelledFrame]) -> str:
         digest.update(np.asarray(atoms.pbc, dtype="?").tobytes())
         for array in (atoms.positions, atoms.cell.array, frame.energy, frame.forces, frame.stress):
             digest.update(b"-" if array is None else np.asarray(array, dtype="<f8").tobytes())
+        if frame.hessian is not None:
+            digest.update(np.asarray(frame.hessian, dtype="<f8").tobytes())
     return digest.hexdigest()
 
 

@@ -15,13 +15,18 @@ _STYLE = {"linewidth": 1.2}
 
 
 def learning_curve(rows: Sequence[dict[str, float]]) -> Figure:
-    """Force and energy errors against steps, training (as met in the epoch) and validation (averaged weights)."""
-    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
-    panels = figure.subplots(1, 2)
+    """Errors against steps, training (as met in the epoch) and validation (averaged weights).
+
+    Forces and energies; the Hessian too where it was learnt.
+    """
     quantities = [("forces_mae_meV_per_A", "force MAE (meV/Å)"), ("energy_mae_meV_per_atom", "energy MAE (meV/atom)")]
+    if any(np.isfinite(row.get("val_hessian_mae_meV_per_A2", np.nan)) for row in rows):
+        quantities.append(("hessian_mae_meV_per_A2", "Hessian MAE (meV/Å²)"))
+    figure = Figure(figsize=(4.0 * len(quantities), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(quantities))
     for axes, (key, label) in zip(panels, quantities, strict=True):
         for part, name, color in (("train", "training", "tab:gray"), ("val", "validation", "tab:blue")):
-            points = np.array([[row["step"], row[f"{part}_{key}"]] for row in rows])
+            points = np.array([[row["step"], row.get(f"{part}_{key}", np.nan)] for row in rows])
             points = points[np.isfinite(points[:, 1])] if points.size else points.reshape(0, 2)
             marker = "o" if len(points) < 30 else None
             axes.plot(points[:, 0], points[:, 1], label=name, color=color, marker=marker, markersize=3, **_STYLE)

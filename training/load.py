@@ -14,7 +14,7 @@ from mlip.datasets.entry import DatasetEntry
 from mlip.errors import InputError
 from mlip.files import write_text
 from mlip.settings import ModelSettings
-from mlip.training.settings import TrainingSettings, unknown_key
+from mlip.training.settings import CurvatureEntry, TrainingSettings, unknown_key
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -171,4 +171,6 @@ def _fields_of(location: tuple[int | str, ...]) -> list[str]:
         return list(ModelSettings.model_fields)
     if location[:1] == ("data",):
         return list(DatasetEntry.model_fields)
+    if location[:1] == ("hessian",):
+        return list(CurvatureEntry.model_fields)
     return []

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from mlip.potential import Potential
 from mlip.training.checkpoint import CheckpointClock, explained, save_checkpoint
+from mlip.training.curvature import Question
 from mlip.training.data import Batch, FrameSet, Sampler
 from mlip.training.distributed import Group
+from mlip.training.hessian import CurvatureLoss
 from mlip.training.loss import Loss
 from mlip.training.metrics import COLUMNS, CsvTable, ErrorSums, error_metrics
 from mlip.training.progress import Reporter
@@ -18,7 +20,7 @@ from mlip.training.schedule import Budget, warmup
 from mlip.training.settings import LoopSettings
 from mlip.training.signals import StopRequest
 from mlip.training.state import TrainingState
-from mlip.training.step import DivergenceError, Step
+from mlip.training.step import DivergenceError, Probing, Step
 from mlip.training.validation import Validation, validate
 
 TIMING = ["epoch", "step", "minutes", "step_ms", "validation_s"]
@@ -47,6 +49,7 @@ class Loop:
         describe: Puts the description into the model before it is saved.
         save_extra: Plain values that go into each checkpoint.
         reporter: Shows progress.
+        curvature: The loss on the curvature, or None.
     """
 
     def __init__(
@@ -63,20 +66,24 @@ class Loop:
         describe: Callable[[Potential, Validation], None],
         save_extra: dict[str, object],
         reporter: Reporter,
+        curvature: CurvatureLoss | None = None,
     ) -> None:
         self.settings, self.state, self.loss, self.group = settings, state, loss, group
         self.train, self.validation, self.folder = train, validation, folder
         self.sampler = Sampler(len(train), settings.batch_size, seed)
         self.budget = Budget.from_settings(settings, self.sampler.steps_per_epoch)
-        self.step = Step(loss, group, settings.clip or math.inf, seed)
+        self.curvature = curvature
+        self.step = Step(loss, group, settings.clip or math.inf, seed, curvature)
         self.describe, self.extra, self.reporter = describe, save_extra, reporter
-        self.validate_every = settings.validate_every or default_interval(len(train), len(validation))
+        extra = 0.0 if curvature is None else curvature.validation_cost(train)
+        self.validate_every = settings.validate_every or default_interval(len(train), len(validation) + extra)
         self.max_edges = settings.batch_size * max(s.graph.num_edges for s in train.samples)
         self.metrics = CsvTable(folder / "metrics.csv", COLUMNS)
         self.timing = CsvTable(folder / "timing.csv", TIMING)
         self.errors = ErrorSums(state.model.device)
         self.checkpoints = CheckpointClock()
         self._batch: Batch | None = None
+        self._probing: Probing | None = None
         self._counts: list[float] = []
 
     @property
@@ -132,18 +139,38 @@ class Loop:
         mine = self.group.share(indices)
         self._batch = self.train.batch(mine, self.state.model.device) if mine else None
         counts = self.loss.counts(self._batch) if self._batch else [0] * len(self.loss.terms)
+        questions = self._questions()
+        asked = 0 if self.curvature is None else self.curvature.count(questions)
         clock = [self.state.clock.minutes, float(self.checkpoints.due(epoch_ends=False))]
-        agreed = self.group.sum([*counts, float(stop.received or 0), *(clock if self.writes else [0.0, 0.0])])
-        *self._counts, received, minutes, due = agreed
+        agreed = self.group.sum([*counts, asked, float(stop.received or 0), *(clock if self.writes else [0.0, 0.0])])
+        *self._counts, asked_by_all, received, minutes, due = agreed
         if due:
             self._checkpoint()
-        return int(received), self.budget.progress(self.state.position.step, minutes)
+        progress = self.budget.progress(self.state.position.step, minutes)
+        active = self.curvature is not None and self.curvature.active(progress, minutes)
+        self._probing = self._probe(questions, asked_by_all) if active else None
+        return int(received), progress
+
+    def _questions(self) -> list[Question]:
+        """This process's questions to the curvature in the coming step."""
+        if self.curvature is None:
+            return []
+        if self.curvature.of_frames is not None:
+            return self.curvature.draw_for(self.state.position.step, self._batch.frames if self._batch else ())
+        questions = self.curvature.draw(self.state.position.step)
+        return [questions[k] for k in self.group.share(list(range(len(questions))))]
+
+    def _probe(self, questions: list[Question], asked: float) -> Probing:
+        of_frames = self.curvature is not None and self.curvature.of_frames is not None
+        whole = of_frames and self._batch is not None and len(questions) == len(self._batch.frames)
+        return Probing(questions, asked, of_batch=whole)
 
     def _advance(self, progress: float) -> None:
         position, batch = self.state.position, self._batch
         factor = self.state.schedule.factor(progress) * warmup(position.step, self.settings.warmup_steps)
         try:
-            value, prediction = self.step(self.state, batch, self._counts, self.settings.learning_rate * factor)
+            rate = self.settings.learning_rate * factor
+            value, prediction = self.step(self.state, batch, self._counts, rate, self._probing)
         except DivergenceError as error:
             names = [self.train.frames[index].name for index in error.frames]
             raise DivergenceError(error.problem, error.frames, names) from None
@@ -186,6 +213,7 @@ class Loop:
         result = None
         if self.writes:
             result = validate(self.state.averaged_model, self.validation, self.loss, self.max_edges)
+            result = self._with_curvature(result)
         loss = self.group.broadcast(math.nan if result is None else result.loss)
         if not math.isfinite(loss):
             raise DivergenceError(f"validation after epoch {position.epoch} gave {loss}")
@@ -195,6 +223,13 @@ class Loop:
             if result is not None:
                 self._save_best(result)
         return result
+
+    def _with_curvature(self, result: Validation) -> Validation:
+        """The loss that the best model is chosen by holds the curvature in both stages, so that they compare."""
+        if self.curvature is None:
+            return result
+        value, errors = self.curvature.validate(self.state.averaged_model)
+        return Validation(result.loss + value, {**result.errors, **errors})
 
     def _save_best(self, result: Validation) -> None:
         path = self.folder / "best.mlip"
@@ -241,6 +276,11 @@ class Loop:
                 save_checkpoint(self.folder / "last.ckpt", {**self.extra, **self.state.state_dict()})
 
 
-def default_interval(train: int, validation: int) -> int:
-    """Epochs between validations so that they cost about a tenth of the time (a step costs three evaluations)."""
+def default_interval(train: int, validation: float) -> int:
+    """Epochs between validations so that they cost about a tenth of the time (a step costs three evaluations).
+
+    Args:
+        train: Training frames.
+        validation: Validation frames, and what else costs as much as one of them.
+    """
     return max(1, round(validation / (0.3 * train)))

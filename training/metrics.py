@@ -15,6 +15,7 @@ from mlip.training.data import Batch
 from mlip.training.loss import Prediction, residual
 
 UNITS = {"energy": "meV_per_atom", "forces": "meV_per_A", "stress": "meV_per_A3"}
+CURVATURE = ["val_hessian_loss", "val_hessian_mae_meV_per_A2", "val_frequency_mae_THz"]
 COLUMNS = [
     "epoch",
     "step",
@@ -24,6 +25,7 @@ COLUMNS = [
         for part in ("train", "val")
         for name in ("loss", *(f"{t}_{kind}_{unit}" for t, unit in UNITS.items() for kind in ("mae", "rmse")))
     ),
+    *CURVATURE,
 ]
 
 

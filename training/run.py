@@ -17,12 +17,14 @@ from mlip.potential import Potential
 from mlip.report import Check, plain
 from mlip.training.card import data_digest, data_ranges, versions
 from mlip.training.checkpoint import explained, load_checkpoint
+from mlip.training.curvature_data import CurvatureData, load_curvature
 from mlip.training.data import FrameSet, Sampler
 from mlip.training.distributed import Group, choose_device, process_group
 from mlip.training.ema import make_average
 from mlip.training.evaluation import EvaluationResult, evaluate
 from mlip.training.figures import learning_curve, save_figure
 from mlip.training.finetune import check_compatible, transfer_weights
+from mlip.training.hessian import CurvatureLoss
 from mlip.training.load import load_settings
 from mlip.training.loop import Loop, Outcome
 from mlip.training.loss import Loss
@@ -157,9 +159,13 @@ class _Run:
         references = run_references(self.settings.data.e0, data, start)
         self._print_data(data, references)
         training, validation = self._graphs(data, species)
+        curvature = self._curvature(training, validation, species)
         model = self._model(training, species, references, start)
         state = self._state(model)
         card = self._card(data, training, references, model)
+        if curvature is not None:
+            card["data_digest"] = data_digest([*data.train, *curvature.frames])
+            card["curvature"] = curvature.lines
         checkpoint = folder / "last.ckpt"
         if resume and checkpoint.is_file():
             self._restore(state, checkpoint, card["data_digest"])
@@ -175,6 +181,7 @@ class _Run:
             describe=lambda averaged, result: _describe(averaged, card, state, result),
             save_extra={"data_digest": card["data_digest"]},
             reporter=self._reporter(folder),
+            curvature=self._curvature_loss(curvature),
         )
         return self._result(folder, loop.run(), data)
 
@@ -198,6 +205,28 @@ class _Run:
             "dtype": _DTYPES[self.settings.training.dtype],
         }
         return FrameSet("train", data.train, **options), FrameSet("validation", data.validation, **options)
+
+    def _curvature(self, training: FrameSet, validation: FrameSet, species: Sequence[str]) -> CurvatureData | None:
+        settings = self.settings.hessian
+        if settings is None:
+            return None
+        found = load_curvature(
+            settings,
+            training,
+            validation,
+            cutoff=self.settings.model.cutoff,
+            species=species,
+            seed=self.settings.seed,
+        )
+        for line in found.lines:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        return found
+
+    def _curvature_loss(self, data: CurvatureData | None) -> CurvatureLoss | None:
+        settings = self.settings.hessian
+        if settings is None or data is None:
+            return None
+        return CurvatureLoss(settings, data.train, data.validation, self.settings.seed, data.of_frames)
 
     def _model(
         self, training: FrameSet, species: Sequence[str], references: RunReferences, start: Potential | None

@@ -50,7 +50,7 @@ def _holds_results(folder: Path) -> bool:
 def _check_same(file: Path, settings: TrainingSettings) -> None:
     before = yaml.safe_load(file.read_text(encoding="utf-8"))
     now = yaml.safe_load(yaml.safe_dump(settings.model_dump(mode="json")))
-    for key in ("seed", "model", "data", "loss", "training", "init_from"):
+    for key in ("seed", "model", "data", "loss", "training", "hessian", "init_from"):
         if _fixed(before.get(key)) != _fixed(now[key]):
             changed = _first_difference(_fixed(before.get(key)), _fixed(now[key]), key)
             raise InputError("differs from the run that is there", file=file, key=changed, mend="or --force")

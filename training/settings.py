@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -103,13 +104,7 @@ class DataSettings(Settings):
     @field_validator("train", "validation", "test", mode="before")
     @classmethod
     def _paths_are_entries(cls, value: Any) -> Any:
-        if isinstance(value, str) and not _is_number(value):
-            value = [value]
-        if isinstance(value, dict):
-            value = [value]
-        if isinstance(value, list):
-            return [{"path": item} if isinstance(item, str) else item for item in value]
-        return value
+        return value if isinstance(value, str) and _is_number(value) else _as_entries(value)
 
     @field_validator("validation")
     @classmethod
@@ -199,6 +194,94 @@ class LoopSettings(Settings):
         return self
 
 
+class CurvatureEntry(DatasetEntry):
+    """One file of labels of the curvature, and what is asked of them."""
+
+    target: Literal["hessian", "dynamical_matrix", "force_differences"] = Field(
+        "hessian",
+        description="hessian: H·v on the frame itself; dynamical_matrix: D(q)·v on the primitive cell, at the q that "
+        "fit into the label's supercell; force_differences: F(u) − F(0) of phonopy's displaced supercells.",
+    )
+    q_points: list[tuple[float, float, float]] | None = Field(
+        None,
+        min_length=1,
+        description="dynamical_matrix: only these, in fractions of the primitive reciprocal vectors; null: all.",
+    )
+    primitive: str | None = Field(
+        None, description="dynamical_matrix: a structure file of the primitive cell; null: phonopy finds it."
+    )
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_target(self) -> Self:
+        if self.target != "dynamical_matrix":
+            for name in ("q_points", "primitive"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"'{name}' belongs to target: dynamical_matrix, not to {self.target}")
+        return self
+
+
+def _as_entries(value: Any) -> Any:
+    """One path or entry as a list of entries."""
+    if isinstance(value, str | dict):
+        value = [value]
+    if isinstance(value, list):
+        return [{"path": item} if isinstance(item, str) else item for item in value]
+    return value
+
+
+class HessianSettings(Settings):
+    """Curvature as an auxiliary task: products H·v with random v, differentiated three times.
+
+    Energies and forces go on being sampled beside it. Probes have components of unit variance (real and imaginary
+    parts alike), or are one column.
+    """
+
+    weight: float = Field(default=1.0, gt=0, description="Factor of this term, in eV/Å² (squared with norm: mse).")
+    norm: Literal["mae", "mse", "l2mae"] = Field(
+        default="mae", description="Mean absolute, mean square, or mean length of the error vectors of the atoms."
+    )
+    probes: Literal["gaussian", "columns"] = Field(
+        default="gaussian", description="gaussian: isotropic random vectors; columns: one random column."
+    )
+    per_step: int = Field(
+        default=1,
+        ge=1,
+        description="Labels of `data` probed in each step, over all processes together. With data: null every frame "
+        "of a batch that has a Hessian is probed.",
+    )
+    start: float = Field(
+        default=0.0, ge=0, lt=1, description="Part of the run with energies and forces alone (0.5: the first half)."
+    )
+    start_minutes: float | None = Field(default=None, gt=0, description="The same in minutes; null: as `start` says.")
+    data: list[CurvatureEntry] | None = Field(
+        default=None, min_length=1, description="Labels; null: the training frames that carry a Hessian."
+    )
+    validation: list[CurvatureEntry] | None = Field(
+        default=None,
+        min_length=1,
+        description="Labels for the logged errors; null: some of `data`, or with `data: null` the validation frames "
+        "that carry a Hessian where there are any.",
+    )
+    validation_size: int = Field(
+        default=4,
+        ge=1,
+        description="Labels, drawn once with the run's seed, whose whole matrix each validation computes.",
+    )
+
+    @field_validator("data", "validation", mode="before")
+    @classmethod
+    def _paths_are_entries(cls, value: Any) -> Any:
+        return _as_entries(value)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.start_minutes is not None and self.start > 0:
+            raise ValueError("'start' and 'start_minutes' exclude each other")
+        if self.data is None and self.per_step != 1:
+            raise ValueError("'per_step' belongs to `data`; without it every frame that has a Hessian is probed")
+        return self
+
+
 class TrainingSettings(Settings):
     """A whole training run. The smallest configuration is a data path and a cutoff."""
 
@@ -213,7 +296,7 @@ class TrainingSettings(Settings):
     )
     training: LoopSettings = Field(default_factory=LoopSettings, description="The optimisation.")
     dens: None = Field(default=None, description="Denoising as an auxiliary task (not available yet).")
-    hessian: None = Field(default=None, description="Hessian labels (not available yet).")
+    hessian: HessianSettings | None = Field(default=None, description="Curvature as an auxiliary task; null: off.")
     init_from: Path | None = Field(default=None, description="A model whose weights to start from (fine-tuning).")
 
     @model_validator(mode="before")
@@ -223,7 +306,7 @@ class TrainingSettings(Settings):
             return {**data, "model": {"seed": data.get("seed", 1), **data["model"]}}
         return data
 
-    @field_validator("dens", "hessian", mode="before")
+    @field_validator("dens", mode="before")
     @classmethod
     def _not_available_yet(cls, value: Any) -> None:
         if value is not None:
@@ -244,6 +327,15 @@ class TrainingSettings(Settings):
         limit, patience = self.training.max_epochs, self.training.patience
         if patience is not None and limit is not None and patience >= limit:
             raise ValueError(f"training.patience {patience} never runs out within max_epochs {limit}")
+        return self
+
+    @model_validator(mode="after")
+    def _curvature_starts_within_the_run(self) -> Self:
+        start = None if self.hessian is None else self.hessian.start_minutes
+        if start is not None and (self.training.max_minutes or math.inf) <= start:
+            raise ValueError(
+                f"hessian.start_minutes {start:g} is not within max_minutes {self.training.max_minutes:g}"
+            )
         return self
 
     @property

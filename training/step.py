@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from mlip.derivatives import evaluate
+from mlip.derivatives import HessianOperator, evaluate
 from mlip.errors import MLIPError
 from mlip.potential import Potential
+from mlip.training.curvature import Question, Wave, answer_with
 from mlip.training.data import Batch
 from mlip.training.distributed import Group
+from mlip.training.hessian import CurvatureLoss
 from mlip.training.loss import Loss, Prediction
 from mlip.training.optimizers import set_learning_rate
 from mlip.training.state import TrainingState
@@ -38,6 +40,21 @@ class DivergenceError(MLIPError):
 
 
 @dataclass(frozen=True)
+class Probing:
+    """This process's questions to the curvature in one step.
+
+    Attributes:
+        mine: The questions.
+        count: Values that they average over in all processes.
+        of_batch: Whether they are one H·v for every frame of the batch, in its order.
+    """
+
+    mine: list[Question]
+    count: float
+    of_batch: bool = False
+
+
+@dataclass(frozen=True)
 class Step:
     """A step as a function of state, batch and learning rate.
 
@@ -46,15 +63,22 @@ class Step:
         group: The processes that share the batch.
         clip: Largest norm of the gradient.
         seed: Seed of dropout and noise.
+        curvature: The loss on the curvature, or None.
     """
 
     loss: Loss
     group: Group
     clip: float
     seed: int
+    curvature: CurvatureLoss | None = None
 
     def __call__(
-        self, state: TrainingState, batch: Batch | None, counts: Sequence[float], rate: float
+        self,
+        state: TrainingState,
+        batch: Batch | None,
+        counts: Sequence[float],
+        rate: float,
+        probing: Probing | None = None,
     ) -> tuple[Tensor, Prediction | None]:
         """Forward, backward, all-reduce, clip, update.
 
@@ -63,6 +87,7 @@ class Step:
             batch: This process's frames; None when it has none of this batch.
             counts: Labels per term over all processes.
             rate: Learning rate.
+            probing: Questions to the curvature; None in a step without.
 
         Returns:
             The loss of the whole batch (a float64 scalar), and the predictions.
@@ -73,27 +98,51 @@ class Step:
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
-        value, prediction = self._backward(state.model, batch, counts)
+        value, prediction = self._terms(state.model, batch, counts, probing)
+        if value.requires_grad:
+            value.backward()
+        value = value.detach()
         parameters = [p for p in state.model.parameters() if p.requires_grad]
         value = self.group.sum_gradients(parameters, value)
         norm = clip_gradients(parameters, self.clip)
         if not bool(torch.isfinite(norm) & torch.isfinite(value)):
             problem = f"step {state.position.step + 1} diverged: loss {float(value):.3g}, gradient {float(norm):.3g}"
+            problem += _asked(probing)
             raise DivergenceError(problem, _suspects(batch, prediction))
         set_learning_rate(state.optimizer, rate)
         state.optimizer.step()
         state.average.update()
         return value, prediction
 
-    def _backward(
-        self, model: Potential, batch: Batch | None, counts: Sequence[float]
+    def _terms(
+        self, model: Potential, batch: Batch | None, counts: Sequence[float], probing: Probing | None
     ) -> tuple[Tensor, Prediction | None]:
-        if batch is None:
-            return torch.zeros((), dtype=torch.float64, device=model.device), None
-        prediction = predict(model, batch, stress="stress" in self.loss.targets, create_graph=True)
+        """The loss, to be differentiated once.
+
+        A second backward pass would add in place to gradients of the first, and autograd may have handed one tensor
+        to two parameters (`clip_gradients`).
+        """
+        if batch is not None and self.curvature is not None and probing is not None and probing.of_batch:
+            return self._together(model, batch, counts, self.curvature, probing)
+        value = torch.zeros((), dtype=torch.float64, device=model.device)
+        prediction = None
+        if batch is not None:
+            prediction = predict(model, batch, stress="stress" in self.loss.targets, create_graph=True)
+            value = value + self.loss.total(self.loss.sums(prediction, batch), counts)
+        if self.curvature is not None and probing is not None and probing.mine:
+            value = value + self.curvature.value(model, probing.mine, probing.count)
+        return value, prediction
+
+    def _together(
+        self, model: Potential, batch: Batch, counts: Sequence[float], curvature: CurvatureLoss, probing: Probing
+    ) -> tuple[Tensor, Prediction]:
+        """Where every frame of the batch is probed, one first derivative serves forces and products."""
+        operator = HessianOperator(model, batch.graph, create_graph=True)
+        out = operator.evaluation(stress="stress" in self.loss.targets)
+        prediction = Prediction(out.energy, out.forces, out.stress)
+        waves = [question for question in probing.mine if isinstance(question, Wave)]
         value = self.loss.total(self.loss.sums(prediction, batch), counts)
-        value.backward()
-        return value.detach(), prediction
+        return value + curvature.total(answer_with(operator, waves), probing.count), prediction
 
 
 def predict(model: Potential, batch: Batch, *, stress: bool, create_graph: bool = False) -> Prediction:
@@ -120,6 +169,12 @@ def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
 def step_seed(seed: int, step: int, rank: int) -> int:
     """A seed for each step and process, so that noise is the same in a resumed run."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _asked(probing: Probing | None) -> str:
+    """The curvature labels that were probed in the step, for the message."""
+    names = [] if probing is None else [question.name for question in probing.mine]
+    return f", curvature probed: {'; '.join(names[:3])}{' …' if len(names) > 3 else ''}" if names else ""
 
 
 def _suspects(batch: Batch | None, prediction: Prediction | None) -> list[int]:

@@ -66,11 +66,13 @@ class DFPTReference:
 
 
 def path(split: str) -> Path:
-    """The extxyz file of a split: ``train``, ``validation`` or ``test``.
+    """The extxyz file of a split: ``train``, ``validation`` or ``test``; or ``dfpt``, the force constants.
 
     Raises:
         ValueError: for any other name.
     """
+    if split == "dfpt":
+        return FOLDER / "dfpt.fc"
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}: one of {', '.join(SPLITS)}")
     return FOLDER / f"{split}.xyz"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from matscipy.calculators.manybody import Manybody, StillingerWeber
 from matscipy.calculators.manybody.explicit_forms.stillinger_weber import Stillinger_Weber_PRB_31_5262_Si
@@ -110,3 +111,99 @@ def silicon_phonons(quick):
     from mlip.md import phonons
 
     return phonons(bulk("Si", a=A0), stillinger_weber(), method="hessian", **quick)
+
+
+class Network(Calculator):
+    """Springs along bonds and between second neighbours, at rest in the structure it is made of; eV/Å²."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, atoms, stiffness=(25.0, 3.0), reach=(1.3, 2.0)):
+        super().__init__()
+        distances = atoms.get_all_distances()
+        radii = np.array([{"H": 0.31, "C": 0.76, "N": 0.71, "O": 0.66}[s] for s in atoms.symbols])
+        sums = radii[:, None] + radii[None]
+        bonds = np.triu(distances < reach[0] * sums, 1)
+        near = (bonds | bonds.T).astype(int)
+        second = np.triu((near @ near > 0) & ~(bonds | bonds.T), 1)
+        self.springs = [(i, j, distances[i, j], k) for m, k in zip((bonds, second), stiffness, strict=True)
+                        for i, j in np.argwhere(m)]  # fmt: skip
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        energy, forces = 0.0, np.zeros((len(self.atoms), 3))
+        for i, j, rest, k in self.springs:
+            d = self.atoms.positions[j] - self.atoms.positions[i]
+            r = np.linalg.norm(d)
+            energy += k * (r - rest) ** 2 / 2
+            forces[i] += k * (r - rest) * d / r
+            forces[j] -= k * (r - rest) * d / r
+        self.results = {"energy": energy, "forces": forces}
+
+
+class Field(Calculator):
+    """E = ½ u·H·u about a structure, with an analytic Hessian."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, atoms, hessian):
+        super().__init__()
+        self.rest, self.matrix = atoms.get_positions(), hessian
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        u = (self.atoms.get_positions() - self.rest).ravel()
+        self.results = {"energy": float(u @ self.matrix @ u / 2), "forces": -(self.matrix @ u).reshape(-1, 3)}
+
+    def get_hessian(self, atoms):
+        return self.matrix
+
+
+def symmetric_field(atoms, seed=0):
+    """A random Hessian with the full symmetry of the molecule, translations and rotations at no cost."""
+    from mlip.md import find_point_group
+    from mlip.md.curvature import rigid_motions
+    from mlip.md.mode_symmetry import _displacements
+
+    rng = np.random.default_rng(seed)
+    n = 3 * len(atoms)
+    matrix = rng.normal(size=(n, n))
+    matrix = matrix @ matrix.T + 10 * np.eye(n)
+    group = find_point_group(atoms)
+    turns = [_displacements(op) for op in group.operations]
+    if group.linear:  # any rotation about the axis: average over many
+        turns = [
+            t @ np.kron(np.eye(len(atoms)), _turn(group.axis, a)) for t in turns for a in np.arange(8) * np.pi / 4
+        ]
+    matrix = sum(t @ matrix @ t.T for t in turns) / len(turns)
+    rigid = rigid_motions(atoms)
+    free = np.eye(n) - rigid.T @ rigid
+    return free @ matrix @ free
+
+
+def _turn(axis, angle):
+    k = np.cross(np.eye(3), axis)
+    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+
+
+def turned(name):
+    atoms = molecule(name)
+    atoms.rotate(37, (1, 2, 3))
+    atoms.translate((0.3, -2.0, 1.0))
+    return atoms
+
+
+@pytest.fixture
+def network():
+    return Network
+
+
+@pytest.fixture
+def field():
+    """A function: a molecule's random Hessian of its own symmetry, or a given one, as a calculator."""
+    return lambda atoms, matrix=None: Field(atoms, symmetric_field(atoms) if matrix is None else matrix)
+
+
+@pytest.fixture
+def new_molecule():
+    return turned

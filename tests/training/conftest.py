@@ -1,6 +1,9 @@
 """Small copper sets, labelled by an empirical potential, and settings that train on them in a second."""
 
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +94,32 @@ def settings_values(copper, tmp_path):
 def settings(settings_values):
     """A function: validated settings for copper, with sections updated."""
     return lambda **sections: validate(settings_values(**sections))
+
+
+def _free_port():
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        return server.getsockname()[1]
+
+
+def _run_processes(arguments, count):
+    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(_free_port())}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "mlip", *arguments],
+            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+
+
+@pytest.fixture
+def run_processes():
+    """A function: run the command line in several processes, as torchrun would."""
+    return _run_processes

@@ -1,10 +1,5 @@
 """Two processes are one process with the same global batch."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import pytest
 import torch
 import yaml
@@ -21,38 +16,15 @@ LOSS = [
 ]
 
 
-def _free_port():
-    with socket.socket() as server:
-        server.bind(("localhost", 0))
-        return server.getsockname()[1]
-
-
-def _run_processes(arguments, count):
-    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(_free_port())}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "mlip", *arguments],
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    for process in processes:
-        _, error = process.communicate(timeout=120)
-        assert process.returncode == 0, error
-
-
 @pytest.mark.parametrize(
     ("batch_size", "epochs"),
     [(4, 7), (1, 3)],  # 2 + 1 frames at a time, 21 steps; one frame at a time: the second process has none
 )
-def test_two_processes_equal_one(settings_values, tmp_path, batch_size, epochs):
+def test_two_processes_equal_one(settings_values, run_processes, tmp_path, batch_size, epochs):
     options = {"max_epochs": epochs, "max_minutes": None, "batch_size": batch_size, "dtype": "float64"}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings_values(training=options, loss=LOSS)))
-    _run_processes(["train", str(config), "run.name=two"], 2)
+    run_processes(["train", str(config), "run.name=two"], 2)
     train(load_settings(config, ["run.name=one"]), console=Console(quiet=True))
 
     one, two = (load_checkpoint(tmp_path / "runs" / name / "last.ckpt") for name in ("one", "two"))
