@@ -16,6 +16,8 @@ from torch import Tensor
 from mlip.errors import InputError
 from mlip.exchange import Bloch, PhasedExchange
 from mlip.graph import AtomicGraph, batch_graphs
+from mlip.nn.features import Features
+from mlip.nn.network import NetworkOutput
 from mlip.potential import Potential
 
 
@@ -26,20 +28,28 @@ class Evaluation:
     Attributes:
         energy: (B,), eV, float64.
         atomic_energies: (N,), eV, float64.
-        forces: (N, 3), eV/Å.
+        forces: (N, 3), eV/Å: −dE/dx, or those of the direct readout where the model has one.
         stress: (B, 3, 3), eV/Å³ in ASE's sign, symmetric; zero for a structure without volume; None unless asked.
-        edge_forces: (E, 3), ∂E/∂d, eV/Å.
+            Always the derivative of the energy.
+        edge_forces: (E, 3), ∂E/∂d, eV/Å; None where only direct forces were computed.
+        output: What the network said of the nodes, for further readouts; None unless ``create_graph``.
     """
 
     energy: Tensor
     atomic_energies: Tensor
     forces: Tensor
     stress: Tensor | None
-    edge_forces: Tensor
+    edge_forces: Tensor | None
+    output: NetworkOutput | None = None
 
 
 def evaluate(
-    potential: Potential, graph: AtomicGraph, *, stress: bool = False, create_graph: bool = False
+    potential: Potential,
+    graph: AtomicGraph,
+    *,
+    stress: bool = False,
+    create_graph: bool = False,
+    node_input: Features | None = None,
 ) -> Evaluation:
     """Energy and its first derivatives.
 
@@ -48,23 +58,40 @@ def evaluate(
         graph: One or several structures.
         stress: Whether to compute the stress.
         create_graph: Keep what is needed to differentiate the result by the parameters (training).
+        node_input: Features of all nodes, lone atoms included, that an auxiliary task adds to the network's own.
 
     Returns:
         Energies, forces and, if asked, stress.
     """
     edges = graph.edge_vectors().detach().requires_grad_(True)
-    with torch.enable_grad():
-        atomic = potential(edges, graph)
-        edge_forces = _first_derivative(atomic, edges, create_graph)
+    differentiate = stress or potential.settings.forces == "gradient"
+    edge_forces = None
+    with torch.set_grad_enabled(differentiate or create_graph):
+        output = potential.features(edges, graph, node_input=node_input)
+        atomic = potential.energies(output, edges, graph)
+        forces = potential.direct_forces(output, graph)
+        if differentiate:
+            edge_forces = _first_derivative(atomic, edges, create_graph)
+            forces = -divergence(edge_forces, graph) if forces is None else forces
     energy = atomic.new_zeros(graph.num_structures).index_add(0, graph.structure, atomic)
-    forces = -divergence(edge_forces, graph)
     return Evaluation(
         energy if create_graph else energy.detach(),
         atomic if create_graph else atomic.detach(),
-        forces,
+        forces if create_graph else forces.detach(),
         _stress(edges.detach(), edge_forces, graph) if stress else None,
         edge_forces,
+        output if create_graph else None,
     )
+
+
+def _require_gradient_forces(potential: Potential) -> None:
+    """Second derivatives of an energy that the forces do not belong to would be those of another model."""
+    if potential.settings.forces == "direct":
+        raise InputError(
+            "the forces of this model are a direct readout, not −dE/dx: it has no Hessian, no phonons",
+            key="model.forces",
+            mend="train with forces: gradient",
+        )
 
 
 def _first_derivative(atomic: Tensor, edges: Tensor, create_graph: bool) -> Tensor:
@@ -95,9 +122,13 @@ class HessianOperator:
         potential: The potential.
         graph: One or several structures.
         create_graph: Keep what is needed to differentiate H·v by the parameters.
+
+    Raises:
+        InputError: The forces of the model are not derivatives.
     """
 
     def __init__(self, potential: Potential, graph: AtomicGraph, *, create_graph: bool = False) -> None:
+        _require_gradient_forces(potential)
         self.graph, self.create_graph = graph, create_graph
         self.edges = graph.edge_vectors().detach().requires_grad_(True)
         with torch.enable_grad():
@@ -158,7 +189,7 @@ class BlochHessian:
         max_batch_floats: Columns are batched while edges × columns stay below this, else walked one by one.
 
     Raises:
-        InputError: The graph holds more than one structure.
+        InputError: The graph holds more than one structure, or the forces of the model are not derivatives.
     """
 
     def __init__(
@@ -169,6 +200,7 @@ class BlochHessian:
         create_graph: bool = False,
         max_batch_floats: int = 20_000,
     ) -> None:
+        _require_gradient_forces(potential)
         if graph.num_structures != 1:
             raise InputError("D(q) needs one crystal at a time")
         self.potential, self.cell_graph, self.create_graph = potential, graph, create_graph

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlip.potential import Potential
 from mlip.training.checkpoint import CheckpointClock, explained, save_checkpoint
+from mlip.training.corruption import Corruption
 from mlip.training.data import Batch, FrameSet, Sampler
 from mlip.training.distributed import Group
 from mlip.training.loss import Loss
@@ -40,6 +41,7 @@ class Loop:
         state: Changed in place; may come from a checkpoint.
         loss: What is minimised.
         train: Frames to train on.
+        corruption: Moves atoms of the training frames; None without denoising.
         validation: Frames the best model is chosen by.
         group: The processes that train together.
         folder: The run's folder; only the first process writes.
@@ -57,6 +59,7 @@ class Loop:
         loss: Loss,
         train: FrameSet,
         validation: FrameSet,
+        corruption: Corruption | None = None,
         group: Group,
         folder: Path,
         seed: int,
@@ -66,6 +69,7 @@ class Loop:
     ) -> None:
         self.settings, self.state, self.loss, self.group = settings, state, loss, group
         self.train, self.validation, self.folder = train, validation, folder
+        self.corruption = corruption
         self.sampler = Sampler(len(train), settings.batch_size, seed)
         self.budget = Budget.from_settings(settings, self.sampler.steps_per_epoch)
         self.step = Step(loss, group, settings.clip or math.inf, seed)
@@ -130,7 +134,7 @@ class Loop:
     def _before_step(self, indices: list[int], stop: StopRequest) -> tuple[int, float]:
         """Gather this process's frames and agree with the others on counts, signals, time and checkpoints."""
         mine = self.group.share(indices)
-        self._batch = self.train.batch(mine, self.state.model.device) if mine else None
+        self._batch = self._make_batch(mine) if mine else None
         counts = self.loss.counts(self._batch) if self._batch else [0] * len(self.loss.terms)
         clock = [self.state.clock.minutes, float(self.checkpoints.due(epoch_ends=False))]
         agreed = self.group.sum([*counts, float(stop.received or 0), *(clock if self.writes else [0.0, 0.0])])
@@ -139,11 +143,18 @@ class Loop:
             self._checkpoint()
         return int(received), self.budget.progress(self.state.position.step, minutes)
 
+    def _make_batch(self, indices: list[int]) -> Batch:
+        device = self.state.model.device
+        if self.corruption is None:
+            return self.train.batch(indices, device)
+        return self.corruption.batch(indices, self.state.position.step).to(device)
+
     def _advance(self, progress: float) -> None:
         position, batch = self.state.position, self._batch
         factor = self.state.schedule.factor(progress) * warmup(position.step, self.settings.warmup_steps)
         try:
-            value, prediction = self.step(self.state, batch, self._counts, self.settings.learning_rate * factor)
+            rate = self.settings.learning_rate * factor
+            value, prediction = self.step(self.state, batch, self._counts, rate, progress)
         except DivergenceError as error:
             names = [self.train.frames[index].name for index in error.frames]
             raise DivergenceError(error.problem, error.frames, names) from None

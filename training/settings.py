@@ -199,6 +199,28 @@ class LoopSettings(Settings):
         return self
 
 
+class DensSettings(Settings):
+    """Denoising non-equilibrium structures (2403.09549) as an auxiliary task; it leaves no trace in the model file."""
+
+    sigma: float = Field(default=0.05, gt=0, le=1, description="Standard deviation of the noise (Å).")
+    weight: float = Field(default=5.0, gt=0, description="Factor of the mean square of (predicted − true) noise/σ.")
+    decay: bool = Field(default=True, description="Let the weight fall linearly to zero over the run.")
+    probability: float = Field(default=0.25, gt=0, le=1, description="Share of the frames that are corrupted.")
+    ratio: float = Field(default=0.25, gt=0, lt=1, description="Share of such a frame's atoms that are moved.")
+    max_force: float = Field(
+        default=30.0, gt=0, description="Frames with a larger force on an atom stay as they are (eV/Å)."
+    )
+    ladder: bool = Field(
+        default=False, description="Draw σ for each frame from 50 logarithmic steps from 0.01 to 0.5 Å."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_sigma(self) -> Self:
+        if self.ladder and "sigma" in changed_fields(self):
+            raise ValueError("'sigma' and 'ladder' exclude one another")
+        return self
+
+
 class TrainingSettings(Settings):
     """A whole training run. The smallest configuration is a data path and a cutoff."""
 
@@ -212,7 +234,7 @@ class TrainingSettings(Settings):
         description="Terms, in eV/atom, eV/Å and eV/Å³.",
     )
     training: LoopSettings = Field(default_factory=LoopSettings, description="The optimisation.")
-    dens: None = Field(default=None, description="Denoising as an auxiliary task (not available yet).")
+    dens: DensSettings | None = Field(default=None, description="Denoising as an auxiliary task; null: none.")
     hessian: None = Field(default=None, description="Hessian labels (not available yet).")
     init_from: Path | None = Field(default=None, description="A model whose weights to start from (fine-tuning).")
 
@@ -223,7 +245,7 @@ class TrainingSettings(Settings):
             return {**data, "model": {"seed": data.get("seed", 1), **data["model"]}}
         return data
 
-    @field_validator("dens", "hessian", mode="before")
+    @field_validator("hessian", mode="before")
     @classmethod
     def _not_available_yet(cls, value: Any) -> None:
         if value is not None:
@@ -244,6 +266,13 @@ class TrainingSettings(Settings):
         limit, patience = self.training.max_epochs, self.training.patience
         if patience is not None and limit is not None and patience >= limit:
             raise ValueError(f"training.patience {patience} never runs out within max_epochs {limit}")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_can_be_told(self) -> Self:
+        model = self.model
+        if self.dens is not None and (model.lmax < 1 or (model.architecture == "nequip" and model.num_layers < 2)):
+            raise ValueError("dens needs vectors in the network: lmax ≥ 1 (and for nequip num_layers ≥ 2)")
         return self
 
     @property

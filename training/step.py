@@ -54,7 +54,7 @@ class Step:
     seed: int
 
     def __call__(
-        self, state: TrainingState, batch: Batch | None, counts: Sequence[float], rate: float
+        self, state: TrainingState, batch: Batch | None, counts: Sequence[float], rate: float, progress: float
     ) -> tuple[Tensor, Prediction | None]:
         """Forward, backward, all-reduce, clip, update.
 
@@ -63,6 +63,7 @@ class Step:
             batch: This process's frames; None when it has none of this batch.
             counts: Labels per term over all processes.
             rate: Learning rate.
+            progress: Share of the run that is over, on which weights of the loss may depend.
 
         Returns:
             The loss of the whole batch (a float64 scalar), and the predictions.
@@ -73,8 +74,8 @@ class Step:
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
-        value, prediction = self._backward(state.model, batch, counts)
-        parameters = [p for p in state.model.parameters() if p.requires_grad]
+        value, prediction = self._backward(state, batch, counts, progress)
+        parameters = [p for p in state.parameters() if p.requires_grad]
         value = self.group.sum_gradients(parameters, value)
         norm = clip_gradients(parameters, self.clip)
         if not bool(torch.isfinite(norm) & torch.isfinite(value)):
@@ -86,12 +87,16 @@ class Step:
         return value, prediction
 
     def _backward(
-        self, model: Potential, batch: Batch | None, counts: Sequence[float]
+        self, state: TrainingState, batch: Batch | None, counts: Sequence[float], progress: float
     ) -> tuple[Tensor, Prediction | None]:
         if batch is None:
-            return torch.zeros((), dtype=torch.float64, device=model.device), None
-        prediction = predict(model, batch, stress="stress" in self.loss.targets, create_graph=True)
-        value = self.loss.total(self.loss.sums(prediction, batch), counts)
+            return torch.zeros((), dtype=torch.float64, device=state.model.device), None
+        stress = "stress" in self.loss.targets
+        if state.task is not None and batch.labels["noise"]:
+            prediction = state.task.predict(state.model, batch, stress=stress)
+        else:
+            prediction = predict(state.model, batch, stress=stress, create_graph=True)
+        value = self.loss.total(self.loss.sums(prediction, batch), counts, progress)
         value.backward()
         return value.detach(), prediction
 

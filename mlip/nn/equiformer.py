@@ -85,7 +85,6 @@ class Equiformer(Network):
         super().__init__(settings, num_species, avg_num_neighbors=avg_num_neighbors, message_scale=message_scale)
         s, n = settings, settings.num_layers
         scalars, tensors = s.num_channels
-        self.settings = s
         self.energy_scale = message_scale  # normalised features would else give forces larger than those of the data
         mmax = s.lmax if s.mmax is None else min(s.mmax, s.lmax)
         pseudo_out = [tensors if s.parity and mmax and k <= n - 3 else 0 for k in range(n - 1)]

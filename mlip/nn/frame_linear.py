@@ -140,12 +140,12 @@ class FrameLinear(nn.Module):
 
 
 def natural_rows(in_frame: Tensor, lmax: int, mmax: int) -> tuple[Tensor, ...]:
-    """(E, R, C), rows m-major → (E, rows·C) for m = 0, +1, −1, +2 …"""
+    """(E, R, C), rows m-major → (E, rows·C) for m = 0, +1, −1 and so on."""
     sizes = [rows * in_frame.shape[2] for rows in signed_sizes(lmax, 1, mmax)]
     return in_frame.flatten(1).split(sizes, 1)
 
 
 def pseudo_rows(in_frame: Tensor, lmax: int, mmax: int) -> tuple[Tensor, ...]:
-    """(E, R', C) of pseudo features → (E, rows·C) for m = 0, +1, −1, +2 …"""
+    """(E, R', C) of pseudo features → (E, rows·C) for m = 0, +1, −1 and so on."""
     sizes = [rows * in_frame.shape[2] for rows in signed_sizes(lmax, 0, mmax)]
     return in_frame.flatten(1).split(sizes, 1)

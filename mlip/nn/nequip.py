@@ -45,7 +45,6 @@ class NequIP(Network):
     ) -> None:
         super().__init__(settings, num_species, avg_num_neighbors=avg_num_neighbors, message_scale=message_scale)
         s, n = settings, settings.num_layers
-        self.settings = s
         scalars, tensors = s.num_channels
         pseudo_out = [tensors if s.parity and s.lmax and 1 <= k <= n - 3 else 0 for k in range(n)]
         pseudo_in = [0, *pseudo_out[:-1]]

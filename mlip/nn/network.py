@@ -69,6 +69,7 @@ class Network(nn.Module):
         self, settings: ModelSettings, num_species: int, *, avg_num_neighbors: float, message_scale: float
     ) -> None:
         super().__init__()
+        self.settings = settings
         self.num_species = num_species
         self.message_scale = message_scale / math.sqrt(avg_num_neighbors)
 
