@@ -200,7 +200,7 @@ class LoopSettings(Settings):
 
 
 class DensSettings(Settings):
-    """Denoising non-equilibrium structures (2403.09549) as an auxiliary task; it leaves no trace in the model file."""
+    """Denoising non-equilibrium structures (2403.09549) as an auxiliary task, of which the file keeps no trace."""
 
     sigma: float = Field(default=0.05, gt=0, le=1, description="Standard deviation of the noise (Å).")
     weight: float = Field(default=5.0, gt=0, description="Factor of the mean square of (predicted − true) noise/σ.")

@@ -40,7 +40,7 @@ def direct(logits: torch.Tensor, softmax: EnvelopedSoftmax, edges: EdgeContext) 
     """The definition without the shift: enough digits at moderate logits."""
     mass = edges.geometry.envelope.square() * torch.exp(logits)
     null = torch.nn.functional.softplus(softmax.null)
-    totals = torch.stack([null + mass[TARGET == node].sum(0) for node in range(4)])
+    totals = torch.stack([null + mass[node == TARGET].sum(0) for node in range(4)])
     return mass / totals[TARGET]
 
 

@@ -1,4 +1,4 @@
-"""Options of the attention network: each keeps every symmetry, and noise in training leaves no trace in evaluation."""
+"""Options of the attention network: each keeps every symmetry; noise in training leaves no trace in evaluation."""
 
 from __future__ import annotations
 

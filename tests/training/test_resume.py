@@ -23,7 +23,14 @@ SCHEDULES = {
     "cosine": {"schedule": "cosine"},
     "plateau": {"schedule": "plateau", "plateau_patience": 0, "plateau_factor": 0.5},
     "constant": {"schedule": "constant", "warmup_steps": 7, "optimizer": "adamw", "weight_decay": 1e-3},
+    "denoising": {"schedule": "cosine"},
     "no average": {"schedule": "cosine", "ema": None, "optimizer": "adam", "patience": 5},
+}
+SECTIONS = {
+    "denoising": {
+        "model": {"architecture": "equiformer", "drop_path": 0.2, "dropout": 0.2},
+        "dens": {"probability": 0.5},
+    },
 }
 
 
@@ -54,8 +61,9 @@ def _tensors(value, path=""):
 @pytest.mark.parametrize("steps", [2, 6, 7])  # within an epoch, at the end of one (3 batches each), after it
 def test_resumed_run_equals_uninterrupted_run(settings, monkeypatch, tmp_path, schedule, steps):
     options = {"max_epochs": 8, "max_minutes": None, "batch_size": 3, "dtype": "float64", **SCHEDULES[schedule]}
-    whole = settings(training=options, run={"name": "whole", "folder": str(tmp_path)})
-    parts = settings(training=options, run={"name": "parts", "folder": str(tmp_path)})
+    sections = SECTIONS.get(schedule, {})
+    whole = settings(training=options, run={"name": "whole", "folder": str(tmp_path)}, **sections)
+    parts = settings(training=options, run={"name": "parts", "folder": str(tmp_path)}, **sections)
     train(whole, console=QUIET)
     with monkeypatch.context() as patch:
         _stop_after(patch, steps)
