@@ -2,7 +2,7 @@
 
 The argument is JSON: ``kind`` (edge frame | tensor product), ``lmax``, ``channels``, ``edges``, ``training``. Both
 sides share attention, gates, radial network and node maps; what differs is the equivariant linear map, and with it
-whether features are rotated. Filters of the tensor product end at lmax, which spans a part of what the edge frame does.
+whether features are rotated. Filters of the tensor product end at lmax, which spans part of what the edge frame does.
 """
 
 from __future__ import annotations
