@@ -22,6 +22,7 @@ from mlip.md.figures import BLUE, VERMILION, house_style
 BASE = {"lmax": 2, "channels": 16, "edges": 512}
 SCANS = {"lmax": [1, 2, 3, 4], "channels": [8, 16, 32], "edges": [128, 512, 2048]}
 KINDS = {"edge frame": BLUE, "tensor product": VERMILION}
+TICKS = {"ms": [10, 30, 100, 300], "MiB": [10, 30, 100, 300]}
 LABELS = {"lmax": "highest degree", "channels": "channels", "edges": "edges"}
 
 
@@ -63,6 +64,8 @@ def figure(results: list[dict[str, Any]]) -> Figure:
                     there = [(r[name], r[kind][quantity]) for r in chosen if r[kind][quantity] is not None]
                     panel.plot(*zip(*there, strict=True), color=colour, marker="o", ms=4, label=kind)
                     panel.set_yscale("log")
+                    panel.set_yticks(TICKS[quantity], [str(tick) for tick in TICKS[quantity]])
+                    panel.minorticks_off()
             fixed = ", ".join(f"{value} {LABELS[key]}" for key, value in others.items() if key != "lmax")
             fixed += f", lmax {others['lmax']}" if "lmax" in others else ""
             axes[0, column].set_title(fixed, fontsize=8.5)
@@ -71,8 +74,9 @@ def figure(results: list[dict[str, Any]]) -> Figure:
             axes[1, column].set_xlabel(LABELS[name])
             axes[1, column].set_xticks(values, [str(value) for value in values])
             axes[1, column].minorticks_off()
-        axes[0, 0].set_ylabel("CPU time of a training step (ms)")
-        axes[1, 0].set_ylabel("memory of it (MiB)")
+        axes[0, 0].set_ylabel("CPU time (ms)")
+        axes[1, 0].set_ylabel("memory (MiB)")
+        drawn.suptitle("A training step of one attention block, one thread", x=0.01, ha="left", fontsize=10)
         axes[0, 0].legend(loc="upper left")
     return drawn
 

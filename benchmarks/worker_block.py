@@ -17,7 +17,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from mlip.exchange import Exchange
-from mlip.nn.attention import GraphAttention
+from mlip.nn.attention import GraphAttention, _per_channel
 from mlip.nn.features import EdgeContext, Features
 from mlip.nn.geometry import Geometry
 from mlip.nn.layout import degree_of_rows
@@ -32,59 +32,58 @@ class TensorProductAttention(GraphAttention):
 
     def __init__(self, settings: ModelSettings, rng: torch.Generator) -> None:
         super().__init__(settings, pseudo_in=0, pseudo_out=0, last=False, message_scale=0.25, rng=rng)
-        s = settings
-        (scalars, tensors), logits = s.num_channels, s.num_heads * s.attention_channels
+        s, shape = settings, self.sum.shape
+        self.tensors, self.extra = shape.tensors, s.lmax * shape.tensors
         self.degrees = degree_of_rows(s.lmax)
         self.dims = [2 * l + 1 for l in range(1, s.lmax + 1)]
-        self.tensors, self.extra = tensors, s.lmax * tensors
-        harmonics = o3.Irreps.spherical_harmonics(s.lmax)
+        self.widths = [shape.heads * shape.scalars_per_head, shape.heads * shape.tensors_per_head]
+        self.harmonics = o3.Irreps.spherical_harmonics(s.lmax)
+        hidden = self._irreps(shape.scalars, shape.tensors)
+        more, out = self._irreps(sum(self.scalar_sizes), shape.tensors), self._irreps(*self.widths)
+        self.first = o3.FullyConnectedTensorProduct(hidden, self.harmonics, more)
+        self.second = o3.FullyConnectedTensorProduct(hidden, self.harmonics, out)
+        self.radial = RadialNetwork(s.radial_width, s.radial_depth, [shape.scalars, self.extra], rng)
 
-        def degrees(count: int) -> list[tuple[int, tuple[int, int]]]:
-            return [(count, (l, (-1) ** l)) for l in range(1, s.lmax + 1)]
-
-        hidden = o3.Irreps([(scalars, (0, 1)), *degrees(tensors)])
-        more = o3.Irreps([(logits + scalars + self.extra, (0, 1)), *degrees(tensors)])
-        values = [s.num_heads * size for size in self.per_head]
-        out = o3.Irreps([(values[0], (0, 1)), *degrees(values[1])])
-        self.first = o3.FullyConnectedTensorProduct(hidden, harmonics, more)
-        self.second = o3.FullyConnectedTensorProduct(hidden, harmonics, out)
-        self.radial = RadialNetwork(s.radial_width, s.radial_depth, [scalars, self.extra], rng)
-        self.widths = [[logits, scalars, self.extra], values]
-        self.harmonics = harmonics
+    def _irreps(self, scalars: int, tensors: int) -> o3.Irreps:
+        degrees = [(tensors, (l, (-1) ** l)) for l in range(1, len(self.dims) + 1)]
+        return o3.Irreps([(scalars, (0, 1)), *degrees])
 
     def forward(self, features: Features, edges: EdgeContext) -> Features:
         """The sum at each node."""
-        gather, receive = edges.exchange.gather, edges.exchange.receive
         harmonics = o3.spherical_harmonics(
             self.harmonics, edges.geometry.direction, normalize=False, normalization="component"
         )
+        mixed = self.first(self._both_ends(features, edges), harmonics)
+        sizes = [*self.scalar_sizes, *(d * self.tensors for d in self.dims)]
+        logits, scalars, *blocks = mixed.split(sizes, 1)
+        value = self.second(self._opened(scalars, blocks), harmonics)
+        return self._summed(value, self.softmax(self.logits(logits), edges), edges)
+
+    def _both_ends(self, features: Features, edges: EdgeContext) -> Tensor:
+        """Scaled sums of source and target, in e3nn's order: channels before components."""
+        ends, (gather, receive) = self.ends, (edges.exchange.gather, edges.exchange.receive)
         scales = self.radial(edges.radial)
-        x = (gather(self.source(features.scalars)) + receive(self.target(features.scalars))) * scales[0]
-        t = gather(self.tensor_source(features.tensors)) + receive(self.tensor_target(features.tensors))
+        x = (gather(ends.source(features.scalars)) + receive(ends.target(features.scalars))) * scales[0]
+        t = gather(ends.tensor_source(features.tensors)) + receive(ends.tensor_target(features.tensors))
         t = t * scales[1].unflatten(1, (-1, self.tensors)).index_select(1, self.degrees)
-        mixed = self.first(self._packed(x, t), harmonics)
-        logits, scalars, extra, *blocks = mixed.split([*self.widths[0], *(d * self.tensors for d in self.dims)], 1)
+        return torch.cat([x, *(part.transpose(1, 2).flatten(1) for part in t.split(self.dims, 1))], 1)
+
+    def _opened(self, scalars: Tensor, blocks: list[Tensor]) -> Tensor:
+        scalars, extra = scalars.split([scalars.shape[1] - self.extra, self.extra], 1)
         gates = gate(extra).split(self.tensors, 1)
-        blocks = [
+        opened = [
             (b.unflatten(1, (self.tensors, d)) * g.unsqueeze(2)).flatten(1)
             for b, g, d in zip(blocks, gates, self.dims, strict=True)
         ]
-        value = self.second(torch.cat([silu(scalars), *blocks], 1), harmonics)
-        weights = self.softmax(self.logits(logits), edges)
-        return self._summed(value, weights, edges)
-
-    def _packed(self, scalars: Tensor, tensors: Tensor) -> Tensor:
-        """Scalars and (E, D, C) → e3nn's order, channels before components."""
-        parts = tensors.split(self.dims, 1)
-        return torch.cat([scalars, *(part.transpose(1, 2).flatten(1) for part in parts)], 1)
+        return torch.cat([silu(scalars), *opened], 1)
 
     def _summed(self, value: Tensor, weights: Tensor, edges: EdgeContext) -> Features:
-        width = self.widths[1]
-        scalars, *blocks = value.split([width[0], *(d * width[1] for d in self.dims)], 1)
-        scalars = self.out(edges.exchange.collect(scalars * self._spread(weights, 0)))
-        rows = [b.unflatten(1, (width[1], d)).transpose(1, 2) for b, d in zip(blocks, self.dims, strict=True)]
-        tensors = torch.cat(rows, 1) * self._spread(weights, 1).unsqueeze(1)
-        return Features(scalars, self.tensor_out(edges.exchange.collect(tensors)))
+        shape, (width, tensor_width) = self.sum.shape, self.widths
+        scalars, *blocks = value.split([width, *(d * tensor_width for d in self.dims)], 1)
+        collected = edges.exchange.collect(scalars * _per_channel(weights, shape.scalars_per_head))
+        rows = [b.unflatten(1, (tensor_width, d)).transpose(1, 2) for b, d in zip(blocks, self.dims, strict=True)]
+        tensors = torch.cat(rows, 1) * _per_channel(weights, shape.tensors_per_head).unsqueeze(1)
+        return Features(self.sum.out(collected), self.sum.tensor_out(edges.exchange.collect(tensors)))
 
 
 class Case:

@@ -69,19 +69,28 @@ def evaluate(
     with torch.set_grad_enabled(differentiate or create_graph):
         output = potential.features(edges, graph, node_input=node_input)
         atomic = potential.energies(output, edges, graph)
-        forces = potential.direct_forces(output, graph)
+        direct = potential.direct_forces(output, graph)
         if differentiate:
             edge_forces = _first_derivative(atomic, edges, create_graph)
-            forces = -divergence(edge_forces, graph) if forces is None else forces
+        forces = _forces(direct, edge_forces, graph)
     energy = atomic.new_zeros(graph.num_structures).index_add(0, graph.structure, atomic)
     return Evaluation(
         energy if create_graph else energy.detach(),
         atomic if create_graph else atomic.detach(),
         forces if create_graph else forces.detach(),
-        _stress(edges.detach(), edge_forces, graph) if stress else None,
+        _stress(edges.detach(), edge_forces, graph) if stress and edge_forces is not None else None,
         edge_forces,
         output if create_graph else None,
     )
+
+
+def _forces(direct: Tensor | None, edge_forces: Tensor | None, graph: AtomicGraph) -> Tensor:
+    """Those of the second readout where there is one, else −dE/dx."""
+    if direct is not None:
+        return direct
+    if edge_forces is None:
+        raise RuntimeError("neither direct forces nor a derivative of the energy were computed")
+    return -divergence(edge_forces, graph)
 
 
 def _require_gradient_forces(potential: Potential) -> None:

@@ -218,8 +218,11 @@ class Potential(nn.Module):
         """
         sizes = [graph.num_atoms, len(self.species)]
         energies, lone_energies = output.energies.split(sizes)
+        density = output.density.split(sizes)[0]
         energies = energies - lone_energies.index_select(0, graph.species)
-        total = self.reference(energies, output.density.split(sizes)[0], graph.species)
+        # the same row may differ in its last bit elsewhere in a matrix product: without neighbours it is zero
+        energies = torch.where(density > 0, energies, torch.zeros_like(energies))
+        total = self.reference(energies, density, graph.species)
         return total if self.zbl is None else total + self._repulsion(self.zbl, edge_vectors, graph)
 
     def direct_forces(self, output: NetworkOutput, graph: AtomicGraph) -> Tensor | None:

@@ -8,14 +8,17 @@ gradients.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from mlip.exchange import Exchange
 from mlip.nn.activation import FrameGate, FrameSphereSquare
 from mlip.nn.constants import Constants
 from mlip.nn.features import EdgeContext, Features, present
 from mlip.nn.frame_linear import FrameChannels, FrameLinear, FrameRows, natural_rows, pseudo_rows
+from mlip.nn.geometry import EdgeGeometry
 from mlip.nn.layout import degree_of_rows
 from mlip.nn.linear import DegreeLinear, Linear, RadialNetwork, normal
 from mlip.settings import ModelSettings
@@ -69,11 +72,126 @@ class EnvelopedSoftmax(nn.Module):
         return mass * exchange.receive(1 / total)
 
 
+@dataclass(frozen=True)
+class AttentionShape:
+    """Sizes that the parts of an attention share.
+
+    Attributes:
+        lmax: Highest degree.
+        mmax: Highest order carried in the edge frame.
+        heads: Attention heads.
+        scalars: Channels of scalars.
+        tensors: Channels of tensors.
+        pseudo_in: Channels of pseudo features that arrive, 0 for none.
+        pseudo_out: Channels of pseudo features that leave, 0 for none.
+    """
+
+    lmax: int
+    mmax: int
+    heads: int
+    scalars: int
+    tensors: int
+    pseudo_in: int
+    pseudo_out: int
+
+    @property
+    def scalars_per_head(self) -> int:
+        """Scalar channels of a head's value."""
+        return max(1, self.scalars // self.heads)
+
+    @property
+    def tensors_per_head(self) -> int:
+        """Tensor channels of a head's value."""
+        return max(1, self.tensors // self.heads)
+
+    def frame(self, geometry: EdgeGeometry) -> Tensor:
+        """The rotation of natural tensors to the edge frame: spherical harmonics where m = 0 is all that matters."""
+        return present(geometry.harmonics if self.mmax == 0 else geometry.to_frame)
+
+
+class BothEnds(nn.Module):
+    """Source and target features, each through a linear map of its own, added at the edge, in the edge's frame."""
+
+    def __init__(self, shape: AttentionShape, rng: torch.Generator) -> None:
+        super().__init__()
+        self.shape = shape
+        self.source, self.target = (Linear(shape.scalars, shape.scalars, rng, gain=_HALF) for _ in range(2))
+        self.tensor_source, self.tensor_target = (_same_channels(shape.lmax, shape.tensors, rng) for _ in range(2))
+        self.pseudo_source, self.pseudo_target = (
+            _same_channels(shape.lmax, shape.pseudo_in, rng, lmin=0) for _ in range(2)
+        )
+
+    def forward(self, features: Features, edges: EdgeContext) -> FrameRows:
+        """Features of the nodes → features of the edges."""
+        shape, exchange = self.shape, edges.exchange
+        scalars = _sum_of_ends(exchange, self.source, self.target, features.scalars)
+        if self.tensor_source is None or self.tensor_target is None:
+            return FrameRows(scalars)
+        tensors = _sum_of_ends(exchange, self.tensor_source, self.tensor_target, present(features.tensors))
+        natural = natural_rows(torch.bmm(shape.frame(edges.geometry), tensors), shape.lmax, shape.mmax)
+        if self.pseudo_source is None or self.pseudo_target is None:
+            return FrameRows(scalars, natural)
+        pseudo = _sum_of_ends(exchange, self.pseudo_source, self.pseudo_target, present(features.pseudo))
+        in_frame = torch.bmm(present(edges.geometry.pseudo_to_frame), pseudo)
+        zero, *orders = pseudo_rows(in_frame, shape.lmax, shape.mmax)
+        return FrameRows(scalars, natural, tuple(orders), zero)
+
+
+def _sum_of_ends(exchange: Exchange, source: nn.Module, target: nn.Module, x: Tensor) -> Tensor:
+    return exchange.gather(source(x)) + exchange.receive(target(x))
+
+
+class HeadSum(nn.Module):
+    """Values of the edges, weighted head by head, rotated back, summed at the targets, and the heads mixed.
+
+    Args:
+        shape: Sizes.
+        tensors: Whether tensors leave.
+        gain: Size of the result before anything is learnt.
+        rng: Source of the initial weights.
+    """
+
+    def __init__(self, shape: AttentionShape, *, tensors: bool, gain: float, rng: torch.Generator) -> None:
+        super().__init__()
+        self.shape = shape
+        width, tensor_width = shape.heads * shape.scalars_per_head, shape.heads * shape.tensors_per_head
+        self.out = Linear(width, shape.scalars, rng, gain=gain)
+        self.tensor_out = DegreeLinear(shape.lmax, tensor_width, shape.tensors, rng, gain=gain) if tensors else None
+        self.pseudo_out = None
+        if shape.pseudo_out:
+            self.pseudo_out = DegreeLinear(shape.lmax, tensor_width, shape.pseudo_out, rng, lmin=0, gain=gain)
+        self.constants = Constants(
+            natural=_truncation_scale(shape.lmax, shape.mmax, 1), pseudo=_truncation_scale(shape.lmax, shape.mmax, 0)
+        )
+
+    def forward(self, values: FrameRows, weights: Tensor, edges: EdgeContext) -> Features:
+        """Rows of the edges and weights (E, heads) → features of the nodes."""
+        collect, shape = edges.exchange.collect, self.shape
+        scalars = self.out(collect(values.scalars * _per_channel(weights, shape.scalars_per_head)))
+        if self.tensor_out is None:
+            return Features(scalars)
+        spread = _per_channel(weights, shape.tensors_per_head)
+        back = shape.frame(edges.geometry).transpose(1, 2)
+        tensors = collect(torch.bmm(back, _weighted(values.natural, spread))) * self.constants.natural
+        if self.pseudo_out is None:
+            return Features(scalars, self.tensor_out(tensors))
+        pseudo = collect(self._pseudo_back(values, spread, edges)) * self.constants.pseudo
+        return Features(scalars, self.tensor_out(tensors), self.pseudo_out(pseudo))
+
+    def _pseudo_back(self, values: FrameRows, spread: Tensor, edges: EdgeContext) -> Tensor:
+        """Weighted pseudo rows in the lab frame; m = 0 exists only where pseudo features came in."""
+        back = present(edges.geometry.pseudo_to_frame).transpose(1, 2)
+        if values.pseudo_zero is not None:
+            return torch.bmm(back, _weighted((values.pseudo_zero, *values.pseudo), spread))
+        rest = back.split([self.shape.lmax + 1, back.shape[2] - self.shape.lmax - 1], 2)[1]
+        return torch.bmm(rest, _weighted(values.pseudo, spread))
+
+
 class GraphAttention(nn.Module):
     """Normalised node features → what attention sends to each node.
 
-    Source and target features are mapped and added at the edge, rotated into its frame, mixed, activated, mixed
-    again, weighted by attention head by head, rotated back and summed.
+    Both ends' features in the edge's frame, scaled by the radial network and mixed; from that logits, and after an
+    activation and a second mix values; their weighted sum over the heads.
 
     Args:
         settings: What the network is.
@@ -96,105 +214,38 @@ class GraphAttention(nn.Module):
     ) -> None:
         super().__init__()
         s = settings
-        scalars, tensors = s.num_channels
-        self.heads, self.last, self.lmax = s.num_heads, last, s.lmax
-        self.mmax = 0 if last else min(s.lmax, s.lmax if s.mmax is None else s.mmax)
-        self.pseudo_in = 0 if last else pseudo_in
-        hidden_pseudo = tensors if s.parity and self.mmax > 0 else 0
-        self.per_head = [max(1, scalars // s.num_heads), max(1, tensors // s.num_heads)]
-        values = [s.num_heads * size for size in self.per_head]
-        logit_width = s.num_heads * s.attention_channels
-
-        self.source, self.target = (Linear(scalars, scalars, rng, gain=_HALF) for _ in range(2))
-        self.tensor_source, self.tensor_target = (_degree_linear(s.lmax, tensors, rng) for _ in range(2))
-        self.pseudo_source, self.pseudo_target = (
-            _degree_linear(s.lmax, self.pseudo_in, rng, lmin=0) for _ in range(2)
-        )
-        zero = bool(self.pseudo_in)
-        self.activation = _activation(s, self.mmax, hidden_pseudo, pseudo_zero=zero)
-        first_scalars = logit_width + scalars + self.activation.extra
-        self.first = FrameLinear(
-            s.lmax,
-            FrameChannels(scalars, tensors, self.pseudo_in),
-            FrameChannels(first_scalars, tensors, hidden_pseudo),
-            rng,
-            mmax=self.mmax,
-        )
-        self.second = FrameLinear(
-            s.lmax,
-            FrameChannels(scalars, tensors, hidden_pseudo, pseudo_zero=self.first.has_pseudo_zero),
-            FrameChannels(values[0], values[1], values[1] if pseudo_out else 0),
-            rng,
-            mmax=self.mmax,
-            lmax_out=0 if last else None,
-        )
+        (scalars, tensors), lmax = s.num_channels, s.lmax
+        mmax = 0 if last else min(lmax, lmax if s.mmax is None else s.mmax)
+        shape = AttentionShape(lmax, mmax, s.num_heads, scalars, tensors, 0 if last else pseudo_in, pseudo_out)
+        hidden_pseudo = tensors if s.parity and mmax > 0 else 0
+        self.ends = BothEnds(shape, rng)
+        self.activation = _activation(s, mmax, hidden_pseudo, pseudo_zero=bool(shape.pseudo_in))
+        self.scalar_sizes = [s.num_heads * s.attention_channels, scalars + self.activation.extra]
+        arriving = FrameChannels(scalars, tensors, shape.pseudo_in)
+        hidden = FrameChannels(sum(self.scalar_sizes), tensors, hidden_pseudo)
+        self.first = FrameLinear(lmax, arriving, hidden, rng, mmax=mmax)
+        activated = FrameChannels(scalars, tensors, hidden_pseudo, pseudo_zero=self.first.has_pseudo_zero)
+        width, tensor_width = s.num_heads * shape.scalars_per_head, s.num_heads * shape.tensors_per_head
+        values = FrameChannels(width, tensor_width, tensor_width if pseudo_out else 0)
+        self.second = FrameLinear(lmax, activated, values, rng, mmax=mmax, lmax_out=0 if last else None)
         self.radial = RadialNetwork(s.radial_width, s.radial_depth, self.first.scale_sizes, rng)
-        self.scalar_sizes = [logit_width, scalars + self.activation.extra]
         self.logits = AttentionLogits(s.num_heads, s.attention_channels, rng)
         self.softmax = EnvelopedSoftmax(s.num_heads)
         self.drop = nn.Dropout(s.attention_dropout)
-
-        has_tensors = s.lmax > 0 and not last
-        gain = message_scale
-        self.out = Linear(values[0], scalars, rng, gain=gain)
-        self.tensor_out = DegreeLinear(s.lmax, values[1], tensors, rng, gain=gain) if has_tensors else None
-        self.pseudo_out = None
-        if pseudo_out:
-            self.pseudo_out = DegreeLinear(s.lmax, values[1], pseudo_out, rng, lmin=0, gain=gain)
-        scales = {name: _truncation_scale(s.lmax, self.mmax, lmin) for name, lmin in (("natural", 1), ("pseudo", 0))}
-        self.constants = Constants(**scales)
+        self.sum = HeadSum(shape, tensors=lmax > 0 and not last, gain=message_scale, rng=rng)
 
     def forward(self, features: Features, edges: EdgeContext) -> Features:
         """The sum at each node; zero for a node without neighbours."""
-        mixed = self.first.mix(self._to_edge(features, edges), self.radial(edges.radial))
+        mixed = self.first.mix(self.ends(features, edges), self.radial(edges.radial))
         logits, scalars = mixed.scalars.split(self.scalar_sizes, 1)
         weights = self.drop(self.softmax(self.logits(logits), edges))
-        hidden = FrameRows(scalars, mixed.natural, mixed.pseudo, mixed.pseudo_zero)
-        return self._to_node(self.second.mix(self.activation(hidden)), weights, edges)
+        values = self.second.mix(self.activation(replace(mixed, scalars=scalars)))
+        return self.sum(values, weights, edges)
 
-    def _to_edge(self, features: Features, edges: EdgeContext) -> FrameRows:
-        """Both ends' features, added, in the edge frame."""
-        exchange, geometry = edges.exchange, edges.geometry
 
-        def both(source: nn.Module, target: nn.Module, x: Tensor) -> Tensor:
-            return exchange.gather(source(x)) + exchange.receive(target(x))
-
-        scalars = both(self.source, self.target, features.scalars)
-        if self.tensor_source is None or self.tensor_target is None:
-            return FrameRows(scalars)
-        tensors = both(self.tensor_source, self.tensor_target, present(features.tensors))
-        frame = present(geometry.harmonics if self.mmax == 0 else geometry.to_frame)
-        natural = natural_rows(torch.bmm(frame, tensors), self.lmax, self.mmax)
-        if self.pseudo_source is None or self.pseudo_target is None:
-            return FrameRows(scalars, natural)
-        pseudo = both(self.pseudo_source, self.pseudo_target, present(features.pseudo))
-        zero, *orders = pseudo_rows(torch.bmm(present(geometry.pseudo_to_frame), pseudo), self.lmax, self.mmax)
-        return FrameRows(scalars, natural, tuple(orders), zero)
-
-    def _to_node(self, values: FrameRows, weights: Tensor, edges: EdgeContext) -> Features:
-        """Weighted, rotated back, summed, and the heads mixed."""
-        collect, geometry = edges.exchange.collect, edges.geometry
-        scalars = self.out(collect(values.scalars * self._spread(weights, 0)))
-        if self.tensor_out is None:
-            return Features(scalars)
-        per_channel = self._spread(weights, 1)
-        frame = present(geometry.harmonics if self.mmax == 0 else geometry.to_frame).transpose(1, 2)
-        tensors = collect(torch.bmm(frame, _weighted(values.natural, per_channel)))
-        tensors = self.tensor_out(tensors * self.constants.natural)
-        if self.pseudo_out is None:
-            return Features(scalars, tensors)
-        frame = present(geometry.pseudo_to_frame).transpose(1, 2)
-        rows = values.pseudo
-        if values.pseudo_zero is None:
-            frame = frame.split([self.lmax + 1, frame.shape[2] - self.lmax - 1], 2)[1]
-        else:
-            rows = (values.pseudo_zero, *rows)
-        pseudo = collect(torch.bmm(frame, _weighted(rows, per_channel)))
-        return Features(scalars, tensors, self.pseudo_out(pseudo * self.constants.pseudo))
-
-    def _spread(self, weights: Tensor, kind: int) -> Tensor:
-        """(E, heads) → (E, channels): each head's weight for its channels."""
-        return weights.unsqueeze(2).expand(-1, -1, self.per_head[kind]).flatten(1)
+def _per_channel(weights: Tensor, channels: int) -> Tensor:
+    """(E, heads) → (E, heads·channels): each head's weight for its channels."""
+    return weights.unsqueeze(2).expand(-1, -1, channels).flatten(1)
 
 
 def _weighted(rows: tuple[Tensor, ...], weights: Tensor) -> Tensor:
@@ -202,7 +253,7 @@ def _weighted(rows: tuple[Tensor, ...], weights: Tensor) -> Tensor:
     return torch.cat(rows, 1).unflatten(1, (-1, weights.shape[1])) * weights.unsqueeze(1)
 
 
-def _degree_linear(lmax: int, channels: int, rng: torch.Generator, lmin: int = 1) -> DegreeLinear | None:
+def _same_channels(lmax: int, channels: int, rng: torch.Generator, lmin: int = 1) -> DegreeLinear | None:
     """From channels to as many, halving the variance; None where there is nothing to map."""
     return DegreeLinear(lmax, channels, channels, rng, lmin=lmin, gain=_HALF) if lmax and channels else None
 

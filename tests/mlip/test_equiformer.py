@@ -52,6 +52,15 @@ def moved(atoms: Atoms, displacement: np.ndarray) -> Atoms:
     return image
 
 
+def test_a_lone_atom_has_no_energy_to_the_last_bit(potential_for, cluster):
+    """Whatever row of a matrix product it stands in: with E0 of zero nothing rounds a difference away."""
+    for mmax in (0, 1, 2):
+        potential = potential_for(cluster, **EQUIFORMER, mmax=mmax)
+        potential.reference.e0.zero_()
+        for atoms in (Atoms("Si"), Atoms("O"), Atoms("SiOSi", 9 * np.eye(3))):
+            assert energy_of(MLIPCalculator(potential), atoms) == 0.0
+
+
 @pytest.mark.parametrize("degree", [2, 6, 9])
 def test_the_grid_integrates_harmonics(degree, tolerances):
     points, weights = sphere_grid(degree)
