@@ -65,7 +65,8 @@ class DenoisingTask(nn.Module):
         self.embedding = ForceEmbedding(model.settings.lmax, *model.settings.num_channels, rng)
         self.head = model.network.vector_readout(rng)
         self.num_species = len(model.species)
-        self.unit = model.normalization.energy_scale
+        # forces of the usual size enter with the size of the messages that they join
+        self.unit = model.normalization.energy_scale / model.normalization.message_scale
 
     def node_input(self, batch: Batch) -> Features:
         """The forces of the original structure, on atoms that were moved alone; the lone atoms have none."""

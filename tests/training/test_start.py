@@ -10,6 +10,13 @@ from mlip.training.data import FrameSet
 from mlip.training.normalization import compute_normalization
 from mlip.training.start import initial_ratio, with_message_scale
 
+SLOW = {("equiformer", "large")}  # a molecule of tests/mlip/test_start.py has it as well
+CASES = [
+    pytest.param(a, p, marks=[pytest.mark.slow] if (a, p) in SLOW else [])
+    for a, presets in PRESETS.items()
+    for p in presets
+]
+
 
 def ratio(frames, architecture, preset, seed, e0):
     species = sorted({symbol for frame in frames for symbol in frame.atoms.get_chemical_symbols()})
@@ -20,7 +27,7 @@ def ratio(frames, architecture, preset, seed, e0):
     return initial_ratio(Potential.from_config(settings, species, normalization), frame_set)
 
 
-@pytest.mark.parametrize(("architecture", "preset"), [(a, p) for a, presets in PRESETS.items() for p in presets])
+@pytest.mark.parametrize(("architecture", "preset"), CASES)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_silicon(architecture, preset, seed):
     frames = read_frames(silicon.path("train"))[::6]
@@ -28,7 +35,7 @@ def test_silicon(architecture, preset, seed):
     assert 0.02 < ratio(frames, architecture, preset, seed, {"Si": sum(energies) / len(energies)}) < 0.5
 
 
-@pytest.mark.parametrize(("architecture", "preset"), [(a, p) for a, presets in PRESETS.items() for p in presets])
+@pytest.mark.parametrize(("architecture", "preset"), CASES)
 def test_flexible_molecule(architecture, preset, data_folder):
     atoms = read_frames(data_folder / "3bpa/iso_atoms.xyz")
     e0 = {frame.atoms.get_chemical_symbols()[0]: frame.energy for frame in atoms}
