@@ -7,14 +7,23 @@ from typing import Any
 
 # Public name → module. Modules are named otherwise than functions, so that neither hides the other.
 _EXPORTS = {
+    "Analyses": "phonon_analyses",
     "CheckResult": "checking",
+    "ElasticResult": "elastic_result",
+    "EquationOfState": "equation_of_state",
     "MDResult": "dynamics",
+    "PhononComparison": "phonon_comparison",
     "PhononResult": "phonon_result",
+    "QuasiHarmonicResult": "quasi_harmonic_result",
     "RelaxResult": "relaxation",
     "check": "checking",
+    "compare_phonons": "phonon_comparison",
+    "elastic": "elasticity",
+    "eos": "equation_of_state",
     "interpolation_baseline": "lattice_dynamics",
     "phonons": "lattice_dynamics",
-    "read_reference": "reference",
+    "quasi_harmonic": "thermal_expansion",
+    "read_reference": "reference_files",
     "relax": "relaxation",
     "run_md": "dynamics",
 }

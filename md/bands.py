@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,14 @@ class Bands:
         frequencies: (nq, 3n) THz in rising order; imaginary ones negative.
         branches: (nq, 3n) branch of each: "TA", "LA", "TO" or "LO", by the polarisation of the eigenvectors.
         reciprocal: (3, 3) rows, primitive reciprocal vectors in 1/Å without 2π.
+        vectors: (nq, 3n, 3n) eigenvectors of D(q), in columns in the order of the frequencies.
     """
 
     path: BandPath
     frequencies: Array
     branches: NDArray[np.str_]
     reciprocal: Array
+    vectors: NDArray[np.complex128] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -200,6 +202,7 @@ def bands_along(matrices: DynamicalMatrices, cell: PrimitiveCell, path: BandPath
         frequencies=frequencies_thz(values),
         branches=branch_names(values, vectors, path.q @ reciprocal),
         reciprocal=reciprocal,
+        vectors=vectors,
     )
 
 

@@ -101,3 +101,11 @@ def has_bloch_matrix(calculator: Any) -> bool:
     """
     method = getattr(calculator, "get_dynamical_matrix", None)
     return method is not None and len(signature(method).parameters) >= 2
+
+
+def members_of(calculator: Any) -> list[Any]:
+    """One calculator for each member of a committee of ours; none where there is no committee."""
+    potentials = getattr(calculator, "potentials", [])
+    if len(potentials) < 2:
+        return []
+    return [type(calculator)(potential, device=potential.device) for potential in potentials]

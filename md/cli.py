@@ -8,7 +8,8 @@ from typing import Annotated, cast
 import typer
 
 from mlip.errors import InputError
-from mlip.md.options import Calculator, Device, Dtype, Files, Force, Index, Json, Out
+from mlip.md.many import Origin, Outcome, for_each
+from mlip.md.options import Calculator, Device, Dtype, Files, Force, Index, Json, Out, Resume
 from mlip.md.session import (
     bar,
     console,
@@ -24,6 +25,7 @@ from mlip.report import CommandReport
 
 
 def relax(
+    context: typer.Context,
     files: Files,
     cell: Annotated[str, typer.Option(help="fixed, free, isotropic or shape (at constant volume).")] = "fixed",
     pressure: Annotated[float, typer.Option(help="Target pressure, GPa.")] = 0.0,
@@ -35,6 +37,7 @@ def relax(
     calculator: Calculator = None,
     out: Out = None,
     force: Force = False,
+    resume: Resume = False,
     json: Json = None,
     device: Device = "cpu",
     dtype: Annotated[str | None, typer.Option("--dtype", help="float32 or float64.")] = "float64",
@@ -46,11 +49,10 @@ def relax(
 
     calc, structures = model_and_structures(files, calculator, device, dtype)
     report = CommandReport("relax", inputs={"files": files, "calculator": calculator, "cell": cell, "fmax": fmax})
-    for path in structures:
-        atoms = read_structure(path, calc, index)
-        folder = folder_for(path, "relax", out, several=len(structures) > 1, force=force)
+
+    def work(path: Path, folder: Path) -> Outcome:
         result = run(
-            atoms,
+            read_structure(path, calc, index),
             calc,
             cell=cast("CellMotion", cell),
             pressure=pressure,
@@ -60,17 +62,16 @@ def relax(
             steps=steps,
             optimiser=optimiser,
         )
-        report.files += [
+        written = [
             result.to_file(folder / "relaxed.xyz"),
             save_figure(result.plot(), folder / "relaxation.png"),
         ]
-        report.checks += named(result.checks, path, several=len(structures) > 1)
-        merge(report, path, result.to_dict(), several=len(structures) > 1)
-        console.print(f"{path}: {result.verdict}", highlight=False, soft_wrap=True)
-        energy = f"{result.energies[-1]:.6f} eV after {result.steps} steps"
-        groups = " → ".join(dict.fromkeys(str(g) for g in result.space_groups))
-        console.print(f"  {energy}; space group {groups}", highlight=False, soft_wrap=True)
-    finish(report, json)
+        return Outcome(result.to_dict(), result.checks, written, result.lines)
+
+    models = [] if calculator is not None else files[:1]
+    origin = Origin.of(context, "relax", models)
+    errors = for_each(structures, work, origin, report, out=out, force=force, resume=resume)
+    finish(report, json, errors=errors)
 
 
 def md(

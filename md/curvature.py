@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane, FixSymmetry
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -30,6 +31,7 @@ class Curvature:
         zero_modes: Number of rigid motions (and fixed coordinates) that were projected out.
         tolerance: Eigenvalues within ± this many eV/Å² of zero cannot be told from zero.
         max_force: Largest force in eV/Å; a curvature is a verdict only where forces vanish.
+        ignored: Constraints of the structure that were not considered, by name.
     """
 
     lowest: float
@@ -38,6 +40,7 @@ class Curvature:
     zero_modes: int
     tolerance: float
     max_force: float
+    ignored: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -49,9 +52,10 @@ class Curvature:
     @property
     def line(self) -> str:
         """One line for people; displacements that do not fit into this cell were not tried."""
+        left_out = f" ({', '.join(self.ignored)} not considered)" if self.ignored else ""
         if self.zero_modes >= self.mode.size:
-            return "minimum by symmetry, no displacement is left within this cell"
-        return f"{self.kind}, lowest eigenvalue {self.lowest:+.4g} eV/Å² within this cell"
+            return f"minimum by symmetry, no displacement is left within this cell{left_out}"
+        return f"{self.kind}, lowest eigenvalue {self.lowest:+.4g} eV/Å² within this cell{left_out}"
 
 
 def hessian_product(atoms: Atoms, calculator: Any, step: float = 1e-3) -> Callable[[Array], Array]:
@@ -79,8 +83,13 @@ def hessian_product(atoms: Atoms, calculator: Any, step: float = 1e-3) -> Callab
     return product
 
 
-def full_hessian(atoms: Atoms, calculator: Any) -> Array:
-    """The calculator's analytic Hessian (3N, 3N) in eV/Å², dense.
+def full_hessian(atoms: Atoms, calculator: Any, indices: Sequence[int] | None = None) -> Array:
+    """The calculator's analytic Hessian in eV/Å², dense.
+
+    Args:
+        atoms: The structure.
+        calculator: With ``get_hessian``; one that takes ``indices`` pays only for those atoms.
+        indices: The atoms whose block (3k, 3k) is wanted, in this order; None: (3N, 3N).
 
     Raises:
         InputError: The calculator has no ``get_hessian``.
@@ -90,9 +99,18 @@ def full_hessian(atoms: Atoms, calculator: Any) -> Array:
         raise InputError(f"{type(calculator).__name__} has no analytic Hessian (get_hessian)")
     system = attached(atoms, calculator)
     system.get_potential_energy()  # matscipy's Hessians use the neighbours of the last calculation
+    if indices is not None and "indices" in signature(method).parameters:
+        return np.asarray(method(system, indices=indices), dtype=np.float64)
     hessian = method(system)
     hessian = hessian.toarray() if hasattr(hessian, "toarray") else np.asarray(hessian)
-    return hessian.reshape(3 * len(atoms), 3 * len(atoms)).astype(np.float64)
+    hessian = hessian.reshape(3 * len(atoms), 3 * len(atoms)).astype(np.float64)
+    rows = np.arange(len(hessian)) if indices is None else _coordinates(indices)
+    return hessian[np.ix_(rows, rows)]
+
+
+def _coordinates(indices: Sequence[int] | Array) -> NDArray[np.int64]:
+    """Rows 3i+a of some atoms."""
+    return (3 * np.asarray(indices, dtype=np.int64)[:, None] + np.arange(3)).ravel()
 
 
 def rigid_motions(atoms: Atoms) -> Array:
@@ -109,20 +127,64 @@ def rigid_motions(atoms: Atoms) -> Array:
     return rows[size > 1e-6 * size.max()]
 
 
-def _excluded(atoms: Atoms) -> Array:
-    """Directions that are not asked about: rigid motions, or with fixed atoms their coordinates."""
-    fixed = [i for c in atoms.constraints if isinstance(c, FixAtoms) for i in c.get_indices()]
-    if not fixed:
-        return rigid_motions(atoms)
-    rows = (3 * np.array(sorted(set(fixed)))[:, None] + np.arange(3)).ravel()
-    return np.eye(3 * len(atoms))[rows]
+def fixed_directions(atoms: Atoms) -> tuple[Array, tuple[str, ...]]:
+    """Orthonormal rows (k, 3N) that the constraints forbid, and the names of constraints not understood.
+
+    `FixAtoms`, `FixCartesian`, `FixedPlane` and `FixedLine` forbid directions; `FixSymmetry` forbids none, since the
+    question is whether the symmetric structure is stable. What is left, bond lengths and the like, is not linear.
+    """
+    rows: list[Array] = []
+    ignored: list[str] = []
+    for constraint in atoms.constraints:
+        blocked = _blocked(constraint)
+        if blocked is not None:
+            for i in constraint.get_indices():
+                place = np.zeros((len(blocked), 3 * len(atoms)))
+                place[:, 3 * i : 3 * i + 3] = blocked
+                rows.append(place)
+        elif not isinstance(constraint, FixSymmetry):
+            ignored.append(type(constraint).__name__)
+    return _orthonormal(np.vstack([np.empty((0, 3 * len(atoms))), *rows])), tuple(dict.fromkeys(ignored))
+
+
+def _blocked(constraint: Any) -> Array | None:
+    """(k, 3) directions in which each of a constraint's atoms may not move; None: not of this kind."""
+    if isinstance(constraint, FixAtoms):
+        return np.eye(3)
+    if isinstance(constraint, FixCartesian):
+        return np.eye(3)[np.asarray(constraint.mask, dtype=bool)]
+    if isinstance(constraint, FixedPlane):
+        return np.asarray(constraint.dir, dtype=np.float64)[None]
+    if isinstance(constraint, FixedLine):
+        return np.eye(3) - np.outer(constraint.dir, constraint.dir)
+    return None
+
+
+def _orthonormal(rows: Array) -> Array:
+    """An orthonormal basis of what the rows span."""
+    if not len(rows):
+        return rows
+    _, size, basis = np.linalg.svd(rows, full_matrices=False)
+    return np.asarray(basis[size > 1e-8 * max(size.max(), 1e-300)])
+
+
+def _excluded(atoms: Atoms) -> tuple[Array, tuple[str, ...]]:
+    """Directions that are not asked about: forbidden ones, and the rigid motions that remain allowed."""
+    fixed, ignored = fixed_directions(atoms)
+    rigid = rigid_motions(atoms)
+    if len(fixed):
+        _, size, combinations = np.linalg.svd(fixed @ rigid.T)
+        size = np.concatenate([size, np.zeros(len(rigid) - len(size))]) if len(size) < len(rigid) else size
+        rigid = combinations[size < 1e-8] @ rigid
+    return np.vstack([fixed, rigid]), ignored
 
 
 def curvature(atoms: Atoms, calculator: Any, *, step: float = 1e-3, tolerance: float | None = None) -> Curvature:
     """Say whether ``atoms`` sits at a minimum or a saddle, by Lanczos on H·v.
 
     Args:
-        atoms: The structure, best with vanishing forces. Its `FixAtoms` are kept out of the question.
+        atoms: The structure, best with vanishing forces. Directions that its `FixAtoms`, `FixCartesian`, `FixedPlane`
+            and `FixedLine` forbid are kept out of the question; other constraints are named as not considered.
         calculator: Any ASE calculator.
         step: Displacement in Å of the finite differences, where H·v is not analytic.
         tolerance: In eV/Å²; None takes 1e-5 of the highest eigenvalue, and for finite differences 3e-5 in
@@ -131,12 +193,12 @@ def curvature(atoms: Atoms, calculator: Any, *, step: float = 1e-3, tolerance: f
     Returns:
         The lowest eigenvalue and its mode.
     """
-    product, out = hessian_product(atoms, calculator, step), _excluded(atoms)
+    product, (out, ignored) = hessian_product(atoms, calculator, step), _excluded(atoms)
     size = 3 * len(atoms)
     forces = attached(atoms, calculator, constraints=True).get_forces()
     max_force = float(np.linalg.norm(forces, axis=1).max())
     if len(out) >= size:
-        return Curvature(0.0, 0.0, np.zeros((len(atoms), 3)), len(out), 0.0, max_force)
+        return Curvature(0.0, 0.0, np.zeros((len(atoms), 3)), len(out), 0.0, max_force, ignored)
 
     def projected(v: Array) -> Array:
         free = v - out.T @ (out @ v)
@@ -152,7 +214,7 @@ def curvature(atoms: Atoms, calculator: Any, *, step: float = 1e-3, tolerance: f
     above, mode = _extreme(lambda v: lift * (v - out.T @ (out @ v)) - projected(v), size)
     lowest = lift - above
     tolerance = _relative_noise(calculator) * max(abs(highest), abs(lowest)) if tolerance is None else tolerance
-    return Curvature(float(lowest), highest, mode.reshape(-1, 3), len(out), tolerance, max_force)
+    return Curvature(float(lowest), highest, mode.reshape(-1, 3), len(out), tolerance, max_force, ignored)
 
 
 def _relative_noise(calculator: Any) -> float:
@@ -164,11 +226,19 @@ def _relative_noise(calculator: Any) -> float:
 def highest_frequency(atoms: Atoms, calculator: Any, *, step: float = 1e-3) -> float:
     """The highest vibrational frequency in THz at this structure, by Lanczos on the mass-weighted H·v.
 
-    √(λ_max) of m^−½ H m^−½; zero when nothing vibrates.
+    √(λ_max) of m^−½ H m^−½; zero when nothing vibrates. Atoms that `FixAtoms` holds do not vibrate.
     """
     product = hessian_product(atoms, calculator, step)
     weight = np.repeat(atoms.get_masses() ** -0.5, 3)
-    top, _ = _extreme(lambda v: weight * product(weight * v).ravel(), 3 * len(atoms), tolerance=1e-3)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            weight[_coordinates(constraint.get_indices())] = 0.0
+
+    def weighted(v: Array) -> Array:
+        u = weight * v
+        return weight * product(u).ravel() if np.any(u) else np.zeros_like(v)
+
+    top, _ = _extreme(weighted, 3 * len(atoms), tolerance=1e-3)
     return float(np.sqrt(max(top, 0.0)) * THZ_PER_SQRT_EV_A2_AMU)
 
 

@@ -252,4 +252,5 @@ def force_symmetry_defect(
         # onto doubled lattice vectors.
         there = forces(moved @ rotation.T + t @ small)
         worst = max(worst, float(np.abs(there - here @ rotation.T).max()))
-    return worst / float(np.abs(here).max())
+    scale = float(np.abs(here).max())
+    return worst / scale if scale > 0 else 0.0

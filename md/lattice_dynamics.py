@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 
 from mlip.errors import InputError
-from mlip.md.bands import Bands, band_path, bands_along
-from mlip.md.calculators import attached, has_bloch_matrix, has_stress
+from mlip.md.bands import band_path, bands_along
+from mlip.md.calculators import attached, has_bloch_matrix, has_stress, members_of
+from mlip.md.committee import spread_of
 from mlip.md.dynamical import (
     BlochMatrices,
     DynamicalMatrices,
@@ -33,10 +33,15 @@ from mlip.md.dynamical import (
     sum_rule_blocks,
     supercell_matrix,
 )
+from mlip.md.equilibrium import relaxed_cell
+from mlip.md.mesh import interpolation_error, sample_zone
+from mlip.md.phonon_analyses import DEFAULT_ANALYSES, Analyses, Solved, analyse
 from mlip.md.phonon_result import PhononResult, PolarTerm
-from mlip.md.polar import change_in_larger_supercell, charge_check, read_born, with_dipoles
+from mlip.md.polar import change_in_larger_supercell, read_born, trained_supercell, with_dipoles
 from mlip.md.reference import Reference
-from mlip.md.relaxation import RelaxResult, relax
+from mlip.md.relaxation import RelaxResult
+from mlip.md.stability import IMAGINARY, imaginary_modes, lowest_frequency
+from mlip.md.stars import StarMatrices
 from mlip.md.structure import PrimitiveCell, primitive_cell
 from mlip.md.thermal import density_of_states, thermal_table
 from mlip.md.units import GPA_PER_EV_A3
@@ -46,6 +51,7 @@ Array = NDArray[np.float64]
 Method = Literal["auto", "exact", "hessian", "displacement"]
 # A q point of no symmetry, where defects are measured and interpolation is tried.
 GENERAL_Q = np.array([0.137, 0.259, 0.391])
+SYMMETRIC = 1e-6  # relative defect below which a calculator counts as having the crystal's space group
 
 
 def phonons(
@@ -66,6 +72,7 @@ def phonons(
     asr: bool = False,
     symmetrize: bool = False,
     born: str | Path | None = None,
+    analyses: Analyses = DEFAULT_ANALYSES,
     references: Sequence[Reference] = (),
     progress: Any = iter,
 ) -> PhononResult:
@@ -74,8 +81,9 @@ def phonons(
     Args:
         atoms: The crystal, in any cell; it is reduced to its standardised primitive cell.
         calculator: Any ASE calculator, in double precision. With ``get_dynamical_matrix`` the bands are exact
-            at every q.
-        supercell: 1, 3 or 9 integers on the primitive cell, for force constants; None: edges ≥ 15 Å.
+            at every q. A committee gives its mean D(q), and the spread of its members' frequencies at each q.
+        supercell: 1, 3 or 9 integers on the primitive cell, for force constants; None: edges ≥ 15 Å, and with
+            ``born`` the cell that the model was trained on, where its header says so.
         method: ``"exact"`` D(q); ``"hessian"`` analytic Hessian of the supercell; ``"displacement"`` finite
             differences there; ``"auto"`` the first where the calculator has it, else the last.
         displacement: Å, for finite differences.
@@ -89,8 +97,10 @@ def phonons(
         snap: Put the structure onto its space group first.
         asr: Impose the acoustic sum rule (a correction).
         symmetrize: Average over the space group (a correction).
-        born: phonopy's BORN file of a polar crystal: bands, density of states and thermal properties then come from
-            the supercell's force constants with the dipole term of Gonze and Lee.
+        born: Born charges of a polar crystal, phonopy's BORN or a YAML of its family with them: bands, density of
+            states and thermal properties then come from the supercell's force constants with the dipole term of
+            Gonze and Lee.
+        analyses: What else to compute: representations, group velocities, Grüneisen parameters, displacements.
         references: Other phonons of this crystal to compare with.
         progress: Wraps an iterable of displaced supercells, for a progress bar.
 
@@ -101,22 +111,54 @@ def phonons(
         InputError: No crystal, a wrong choice, or snapping would move something too far.
     """
     method = _method(method, calculator)
+    analyses.validate()
     cell = primitive_cell(atoms, symprec=symprec, snap=snap)
     relaxation = None
     if relax_first is not None:
-        cell, relaxation = _relaxed(cell, calculator, relax_first, fmax)
+        cell, relaxation = relaxed_cell(cell, calculator, "free" if relax_first == "cell" else "fixed", fmax)
+    if supercell is None and born is not None:
+        supercell = trained_supercell(calculator, cell.atoms)
     matrix = supercell_matrix(supercell, cell.atoms)
     plain_matrices, phonon, defect = _solve(cell, calculator, matrix, method, displacement, progress)
+    symmetric = defect < SYMMETRIC
     matrices = _corrected(plain_matrices, cell, asr=asr, symmetrize=symmetrize)
+    stars = StarMatrices(matrices, cell, symmetric=symmetric)
     if matrices is not plain_matrices:
-        fill_from_matrices(phonon, matrices)
-    error = _interpolation_error(matrices, phonon) if method == "exact" else None
-    matrices, polar, polar_checks = _polar(matrices, phonon, cell, born, exact=method == "exact")
+        fill_from_matrices(phonon, stars)
+    direct = matrices if method == "exact" and born is None else None
+    error = interpolation_error(matrices, phonon, matrix) if method == "exact" else None
+    polar: PolarTerm | None = None
+    polar_checks: list[Check] = []
+    if born is not None:
+        matrices, polar, polar_checks = _polar(stars, phonon, cell, born, exact=method == "exact")
+
+    def of_member(member: Any) -> DynamicalMatrices:
+        """D(q) of one member of a committee, made as the mean's is."""
+        if method == "exact" and born is None:
+            return _corrected(BlochMatrices(cell.atoms, member), cell, asr=asr, symmetrize=symmetrize)
+        plain, own, _ = _solve(cell, member, matrix, method, displacement, progress)
+        corrected = _corrected(plain, cell, asr=asr, symmetrize=symmetrize)
+        if corrected is not plain:
+            fill_from_matrices(own, corrected)
+        return corrected if born is None else _polar(corrected, own, cell, born, exact=False)[0]
 
     dipoles = born is not None or any(reference.polar for reference in references)
     bands = bands_along(matrices, cell, band_path(cell, path, points, polar=dipoles))
-    dos, mesh_q, mesh_frequencies = density_of_states(phonon, dos_mesh, symmetric=defect < 1e-6)
-    lowest, imaginary = _lowest(bands, mesh_q, mesh_frequencies)
+    sample = sample_zone(
+        phonon,
+        direct,
+        dos_mesh,
+        symmetric=symmetric,
+        sampling=analyses.dos_sampling,
+        affordable=len(bands.path.q) + abs(round(np.linalg.det(matrix))),
+    )
+    thermal = thermal_table(sample.mesh, temperatures)
+    lowest = lowest_frequency(bands, sample.mesh.qpoints, sample.mesh.frequencies)
+
+    def again(crystal: Atoms) -> Phonopy:
+        return _force_constants(crystal, calculator, matrix, method, displacement, symmetric=symmetric)
+
+    solved = Solved(cell, calculator, matrices, phonon, bands.path, sample.mesh, symmetric, again)
     result = PhononResult(
         cell=cell,
         method=method,
@@ -124,15 +166,19 @@ def phonons(
         phonon=phonon,
         matrices=matrices,
         bands=bands,
-        dos=dos,
-        thermal=thermal_table(phonon, temperatures),
+        dos=density_of_states(sample.mesh, cell),
+        zone=sample,
+        thermal=thermal,
         relaxation=relaxation,
+        symmetry_defect=defect,
         lowest=lowest,
-        imaginary=imaginary,
+        imaginary=imaginary_modes(matrices, cell, bands, lowest, symmetric=symmetric),
         interpolation_error=error,
         polar=polar,
         stress=_stress(cell.atoms, calculator),
+        analyses=analyse(solved, analyses, thermal.temperature),
         checks=[*_checks(matrices, cell, method, defect, lowest[0], relaxation), *polar_checks],
+        spread=spread_of(members_of(calculator), of_member, bands.path.q, cell.special_points),
     )
     return result.compared_with(*references)
 
@@ -176,29 +222,6 @@ def _method(method: str, calculator: Any) -> Method:
     return cast("Method", method)
 
 
-def _relaxed(cell: PrimitiveCell, calculator: Any, what: str, fmax: float) -> tuple[PrimitiveCell, RelaxResult]:
-    """Relax within the space group; the cell is then standardised again, as its shape may have moved."""
-    done = relax(
-        cell.atoms,
-        calculator,
-        cell="free" if what == "cell" else "fixed",
-        keep_symmetry=True,
-        symprec=1e-4,
-        fmax=fmax,
-        with_curvature=False,
-    )
-    again = primitive_cell(done.to_atoms(), symprec=1e-4)
-    kept = replace(
-        again,
-        symprec=cell.symprec,
-        largest_move=cell.largest_move,
-        input_atoms=cell.input_atoms,
-        source=cell.source[again.source],
-        transformation=cell.transformation @ again.transformation,
-    )
-    return kept, done
-
-
 def _solve(
     cell: PrimitiveCell,
     calculator: Any,
@@ -215,16 +238,35 @@ def _solve(
     if method == "exact":
         exact = BlochMatrices(cell.atoms, calculator)
         defect = space_group_defect(exact, cell, GENERAL_Q)
-        phonon = phonopy_for(cell.atoms, matrix, symmetric=defect < 1e-6)
-        fill_from_matrices(phonon, exact)
+        phonon = phonopy_for(cell.atoms, matrix, symmetric=defect < SYMMETRIC)
+        fill_from_matrices(phonon, StarMatrices(exact, cell, symmetric=defect < SYMMETRIC))
         return exact, phonon, defect
     defect = force_symmetry_defect(cell, calculator)
-    phonon = phonopy_for(cell.atoms, matrix, symmetric=defect < 1e-6)
-    if method == "hessian":
+    phonon = _force_constants(
+        cell.atoms, calculator, matrix, method, displacement, progress, symmetric=defect < SYMMETRIC
+    )
+    return FourierMatrices(phonon), phonon, defect
+
+
+def _force_constants(
+    atoms: Atoms,
+    calculator: Any,
+    matrix: NDArray[np.int64],
+    method: Method,
+    displacement: float,
+    progress: Any = iter,
+    *,
+    symmetric: bool,
+) -> Phonopy:
+    """Force constants of a crystal in one of the three ways."""
+    phonon = phonopy_for(atoms, matrix, symmetric=symmetric)
+    if method == "exact":
+        fill_from_matrices(phonon, BlochMatrices(atoms, calculator))
+    elif method == "hessian":
         fill_from_hessian(phonon, calculator)
     else:
         fill_from_displacements(phonon, calculator, displacement, progress)
-    return FourierMatrices(phonon), phonon, defect
+    return phonon
 
 
 def _corrected(matrices: DynamicalMatrices, cell: PrimitiveCell, *, asr: bool, symmetrize: bool) -> DynamicalMatrices:
@@ -236,44 +278,13 @@ def _corrected(matrices: DynamicalMatrices, cell: PrimitiveCell, *, asr: bool, s
 
 
 def _polar(
-    matrices: DynamicalMatrices, phonon: Phonopy, cell: PrimitiveCell, born: str | Path | None, *, exact: bool
-) -> tuple[DynamicalMatrices, PolarTerm | None, list[Check]]:
-    """Add the dipole term where Born charges are given, and see what a larger supercell would change."""
-    if born is None:
-        return matrices, None, []
-    parameters = read_born(born, phonon)
-    with_term = with_dipoles(phonon, parameters)
-    change = change_in_larger_supercell(matrices, phonon, parameters, cell.atoms, GENERAL_Q[None]) if exact else None
-    term = PolarTerm(parameters["born"], parameters["dielectric"], change)
-    return with_term, term, [charge_check(parameters)]
-
-
-def _interpolation_error(exact: DynamicalMatrices, phonon: Phonopy) -> float:
-    """Largest |Δν| in THz at a few q of no symmetry, between exact D(q) and the supercell's interpolation."""
-    q = np.array([GENERAL_Q, GENERAL_Q[[2, 0, 1]] - 0.5, GENERAL_Q * [-0.5, 0.3, 0.2]])
-    return float(np.abs(frequencies_at(exact, q) - frequencies_at(FourierMatrices(phonon), q)).max())
-
-
-def _lowest(
-    bands: Bands, mesh_q: Array, mesh_frequencies: Array
-) -> tuple[tuple[float, Array], list[tuple[Array, float]]]:
-    """The lowest frequency and its q, and the imaginary modes; the acoustic modes at Γ are zero by nature."""
-    q = np.concatenate([bands.path.q, mesh_q])
-    values = np.concatenate([bands.frequencies, mesh_frequencies]).copy()
-    gamma = np.all(np.abs(q - np.rint(q)) < 2e-4, axis=1)  # a polar crystal's path stops short of Γ
-    for row in np.flatnonzero(gamma):
-        values[row, np.argsort(np.abs(values[row]))[:3]] = np.inf
-    lowest = values.min(axis=1)
-    worst = int(lowest.argmin())
-    ends = sorted({i for first, stop in bands.path.segments for i in (first, stop - 1)} | {worst})
-    found: dict[tuple[float, ...], list[float]] = {}
-    for i in ends:
-        found.setdefault(tuple(np.round(q[i], 6)), [v for v in values[i] if v < -IMAGINARY])
-    modes = [(np.array(at), v) for at, row in found.items() for v in row]
-    return (float(lowest[worst]), q[worst]), modes
-
-
-IMAGINARY = 0.02  # THz: a frequency below minus this is called imaginary
+    matrices: DynamicalMatrices, phonon: Phonopy, cell: PrimitiveCell, born: str | Path, *, exact: bool
+) -> tuple[DynamicalMatrices, PolarTerm, list[Check]]:
+    """Add the dipole term, and see what a larger supercell would change."""
+    charges = read_born(born, cell)
+    with_term = with_dipoles(phonon, charges)
+    change = change_in_larger_supercell(matrices, phonon, charges, cell.atoms, GENERAL_Q[None]) if exact else None
+    return with_term, PolarTerm(charges.charges, charges.dielectric, change), charges.checks
 
 
 def _stress(atoms: Atoms, calculator: Any) -> Array | None:

@@ -22,6 +22,9 @@ Calculator = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results. Default: STRUCTURE-COMMAND.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace results that are there.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the structures that results.jsonl in --out lacks.")
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON to this file.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, …")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32 or float64. Default: as stored in the model.")]

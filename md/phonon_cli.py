@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import typer
 from rich.table import Table
 
-from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, integers
-from mlip.md.session import bar, console, finish, folder_for, merge, model_and_structures, named, read_structure
+from mlip.errors import InputError
+from mlip.md.calculators import calculator_from
+from mlip.md.many import Origin, Outcome, for_each
+from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, Resume, integers
+from mlip.md.session import bar, console, finish, models_and_structures, read_structure
 from mlip.report import CommandReport
+
+if TYPE_CHECKING:
+    from mlip.md.phonon_result import PhononResult
 
 
 def phonons(
+    context: typer.Context,
     files: Files,
     reference: Annotated[
         list[Path] | None,
@@ -44,7 +52,8 @@ def phonons(
     symprec: Annotated[float, typer.Option(help="Å, for the space group.")] = 1e-2,
     asr: Annotated[bool, typer.Option("--asr", help="Impose the acoustic sum rule.")] = False,
     nac: Annotated[
-        Path | None, typer.Option("--nac", help="BORN file of a polar crystal: add the dipole term.", metavar="BORN")
+        Path | None,
+        typer.Option("--nac", help="BORN or phonopy.yaml with Born charges: add the dipole term.", metavar="BORN"),
     ] = None,
     symmetrize: Annotated[
         bool | None,
@@ -53,30 +62,66 @@ def phonons(
             help="Average D(q) over the space group / do not even snap the structure onto it. Default: snap only.",
         ),
     ] = None,
+    committee: Annotated[
+        bool, typer.Option("--committee", help="Several models are one committee: their mean, and their spread.")
+    ] = False,
+    irreps: Annotated[
+        bool, typer.Option("--irreps/--no-irreps", help="Name the modes at Γ, with infrared and Raman activity.")
+    ] = True,
+    displacements: Annotated[
+        bool,
+        typer.Option(
+            "--thermal-displacements/--no-thermal-displacements", help="Mean square displacements of the atoms."
+        ),
+    ] = True,
+    group_velocities: Annotated[
+        bool, typer.Option("--group-velocities", help="dω/dk along the path, in km/s.")
+    ] = False,
+    gruneisen: Annotated[
+        str | None,
+        typer.Option(help="Mode Grüneisen parameters: 'volume', or a strain as 3, 6 (Voigt) or 9 numbers."),
+    ] = None,
+    dos_sampling: Annotated[
+        str, typer.Option(help="exact D(q) on the mesh, interpolated, or auto: by what the mesh costs.")
+    ] = "auto",
     calculator: Calculator = None,
     out: Out = None,
     force: Force = False,
+    resume: Resume = False,
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
 ) -> None:
-    """Phonon bands, density of states and thermal properties, in float64, with no silent correction."""
+    """Phonon bands, density of states and thermal properties, in float64, with no silent correction.
+
+    Several models are drawn in one figure; with --committee they are one potential with an uncertainty.
+    """
     from mlip.md.lattice_dynamics import Method
     from mlip.md.lattice_dynamics import phonons as run
-    from mlip.md.reference import read_reference
+    from mlip.md.mesh import Sampling
+    from mlip.md.phonon_analyses import Analyses
+    from mlip.md.phonon_comparison import compare_phonons
+    from mlip.md.phonon_tables import tables
+    from mlip.md.reference_files import read_reference
 
-    calc, structures = model_and_structures(files, calculator, device, "float64")
+    models, structures = models_and_structures(files, calculator)
+    calculators = calculators_of(models, calculator, device, committee=committee)
     references = [read_reference(file) for file in reference or []]
     cell = integers(finite_displacement if finite_displacement is not None else supercell, "supercell")
     chosen = "displacement" if finite_displacement is not None else method
     mesh = [float(word) for word in dos.replace(",", " ").replace("x", " ").split()]
+    analyses = Analyses(
+        irreps=irreps,
+        group_velocities=group_velocities,
+        gruneisen=strain_from(gruneisen),
+        displacements=displacements,
+        dos_sampling=cast("Sampling", dos_sampling),
+    )
     report = CommandReport("phonons", inputs={"files": files, "calculator": calculator, "references": reference})
-    several = len(structures) > 1
-    for file in structures:
-        atoms = read_structure(file, calc, index)
-        folder = folder_for(file, "phonons", out, several=several, force=force)
-        result = run(
-            atoms,
+
+    def phonons_of(file: Path, calc: Any) -> PhononResult:
+        return run(
+            read_structure(file, calc, index),
             calc,
             supercell=cell,
             method=cast("Method", chosen),
@@ -92,20 +137,79 @@ def phonons(
             asr=asr,
             symmetrize=bool(symmetrize),
             born=nac,
+            analyses=analyses,
             references=references,
             progress=bar(f"{file.name} displacements"),
         )
-        report.files += result.write(folder)
-        report.checks += named(result.checks, file, several=several)
-        merge(report, file, result.to_dict(), several=several)
-        for line in result.lines:
-            console.print(f"{file}: {line}", highlight=False, soft_wrap=True)
-        _print_special_points(result)
-    finish(report, json)
+
+    def work(file: Path, folder: Path) -> Outcome:
+        results = {name: phonons_of(file, calc) for name, calc in calculators.items()}
+        if committee:
+            results = {name: with_names(result, short_names(models)) for name, result in results.items()}
+        for name, result in results.items():
+            _print_special_points(result, f"Special points, {name}" if len(results) > 1 else "Special points")
+            for table in tables(result):
+                console.print(table)
+        found = compare_phonons(list(results.values()), list(results)) if len(results) > 1 else first_of(results)
+        return Outcome(found.to_dict(), found.checks, found.write(folder), found.lines)
+
+    origin = Origin.of(context, "phonons", models)
+    errors = for_each(structures, work, origin, report, out=out, force=force, resume=resume)
+    finish(report, json, errors=errors)
 
 
-def _print_special_points(result: Any) -> None:
-    table = Table("point", "frequencies (THz)", title="Special points")
+def strain_from(text: str | None) -> Any:
+    """'volume', or numbers; None stays None.
+
+    Raises:
+        InputError: Neither.
+    """
+    if text is None or text == "volume":
+        return text
+    try:
+        return [float(word) for word in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise InputError(f"'{text}' is neither 'volume' nor numbers", key="gruneisen") from error
+
+
+def calculators_of(models: list[Path], factory: str | None, device: str, *, committee: bool) -> dict[str, Any]:
+    """What to compute with, by name: every model by itself, or all as one committee.
+
+    Raises:
+        InputError: A committee of fewer than two, or a model that cannot be opened.
+    """
+    if committee and len(models) < 2:
+        raise InputError("a committee needs two models or more", key="committee")
+    if factory is not None:
+        return {factory: calculator_from(factory=factory)}
+    if committee:
+        return {"committee": calculator_from(models, device=device, dtype="float64")}
+    names = short_names(models)
+    opened = [calculator_from(model, device=device, dtype="float64") for model in models]
+    return dict(zip(names, opened, strict=True))
+
+
+def short_names(models: list[Path]) -> list[str]:
+    """Names that tell model files apart: their stems where these differ, else with their folders' names, numbered."""
+    stems = [model.stem for model in models]
+    longer = [
+        s if stems.count(s) == 1 else f"{m.resolve().parent.name}-{s}" for m, s in zip(models, stems, strict=True)
+    ]
+    return [n if longer.count(n) == 1 else f"{n}-{i + 1}" for i, n in enumerate(longer)]
+
+
+def with_names(result: PhononResult, names: list[str]) -> PhononResult:
+    """A committee's result with its members called by their files."""
+    return result if result.spread is None else replace(result, spread=replace(result.spread, names=names))
+
+
+def first_of(results: dict[str, PhononResult]) -> PhononResult:
+    """The only result."""
+    return next(iter(results.values()))
+
+
+def _print_special_points(result: PhononResult, title: str) -> None:
+    table = Table("point", "frequencies (THz)", title=title)
     for name, values in result.special_points().items():
         table.add_row(name, " ".join(f"{v:.3f}" for v in values))
     console.print(table)

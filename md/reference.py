@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import lzma
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import phonopy
-import yaml
-from ase import Atoms
 from numpy.typing import NDArray
 
 from mlip.errors import InputError
 from mlip.md.bands import BandPath, Bands, branch_names
-from mlip.md.dynamical import DynamicalMatrices, frequencies_thz, from_phonopy
-from mlip.md.structure import PrimitiveCell, primitive_cell
+from mlip.md.dynamical import DynamicalMatrices, frequencies_thz
+from mlip.md.structure import PrimitiveCell
 
 Array = NDArray[np.float64]
 
@@ -189,127 +180,3 @@ def _first_hit(star: Array, path: BandPath, reciprocal: Array, tolerance: float)
         if len(hit):
             return float(path.distance[first] + t[hit[0]] * length)
     return float("nan")
-
-
-# ---------------------------------------------------------------------------------------------------------
-# Reading
-
-
-def read_reference(path: str | Path) -> Reference:
-    """Read phonons to compare with.
-
-    Known are phonopy's ``phonopy.yaml`` family with force sets or force constants in it or a ``FORCE_SETS``
-    beside it (also ``.xz``; a ``BORN`` beside it is used), ``FORCE_SETS`` itself with ``phonopy_disp.yaml``
-    beside it, phonopy's ``band.yaml``, and ``dfpt.json`` (keys cell, scaled_positions, mass or symbols,
-    q_points, frequencies, bands).
-
-    Raises:
-        InputError: Not there, or none of these.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError("no such reference file", file=path)
-    if path.name.startswith("FORCE_SETS"):
-        return _from_phonopy_yaml(_beside(path, "phonopy_disp.yaml"), path)
-    if path.suffix == ".json":
-        return _from_json(path)
-    text = (lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()).decode()
-    if "\nphonon:" in text:
-        return _from_band_yaml(path, text)
-    if "supercell_matrix" not in text:
-        raise InputError("is neither phonopy.yaml, band.yaml nor dfpt.json", file=path, key="reference")
-    has_forces = "\nforce_constants:" in text or "  forces:" in text or "force_sets" in text
-    return _from_phonopy_yaml(path, None if has_forces else _beside(path, "FORCE_SETS"), text)
-
-
-def _beside(path: Path, name: str) -> Path:
-    other = path.parent / name
-    if not other.is_file():
-        raise InputError(f"needs {name} beside it", file=path, key="reference")
-    return other
-
-
-def _from_phonopy_yaml(path: Path, force_sets: Path | None, text: str | None = None) -> Reference:
-    text = path.read_text() if text is None else text
-    _refuse_tags(path, text)
-    born = path.parent / "BORN"
-    born_file = born if born.is_file() and "born_effective_charge" not in text else None
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        phonon = phonopy.load(
-            path,
-            force_sets_filename=force_sets,
-            born_filename=born_file,
-            is_nac=born_file is not None or "born_effective_charge" in text,
-            log_level=0,
-        )
-    if phonon.force_constants is None:
-        raise InputError("holds no force sets and no force constants", file=path, key="reference")
-    return reference_from_phonopy(phonon, _name(path))
-
-
-def _refuse_tags(path: Path, text: str) -> None:
-    """Phonopy's loader runs what a YAML tag asks for; the files it writes have no tags."""
-    try:
-        events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        tagged = any(getattr(event, "tag", None) is not None for event in events)
-    except yaml.YAMLError as error:
-        problem = str(error).splitlines()[0]
-        raise InputError(f"is not valid YAML: {problem}", file=path, key="reference") from None
-    if tagged:
-        raise InputError("carries YAML tags, which could run code", file=path, key="reference")
-
-
-def reference_from_phonopy(phonon: Any, name: str) -> Reference:
-    """Any phonopy object with force constants as a reference, known at every q."""
-    primitive = from_phonopy(phonon.primitive)
-    return Reference(
-        name=name,
-        cell=primitive_cell(primitive, symprec=1e-3),
-        lattice=primitive.cell.array,
-        solve=lambda q: np.array(phonon.run_qpoints(q).frequencies),
-        polar=phonon.nac_params is not None,
-    )
-
-
-def _from_band_yaml(path: Path, text: str) -> Reference:
-    data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 — both are safe
-    try:
-        points = data["points"]
-        atoms = Atoms(
-            symbols=[p["symbol"] for p in points],
-            cell=data["lattice"],
-            scaled_positions=[p["coordinates"] for p in points],
-            pbc=True,
-        )
-        q = np.array([entry["q-position"] for entry in data["phonon"]])
-        values = np.array([[band["frequency"] for band in entry["band"]] for entry in data["phonon"]])
-    except (KeyError, TypeError) as error:
-        raise InputError(f"is no band.yaml: {error} is missing", file=path, key="reference") from error
-    return Reference(_name(path), primitive_cell(atoms, symprec=1e-3), atoms.cell.array, q, values)
-
-
-def _from_json(path: Path) -> Reference:
-    data = json.loads(path.read_text())
-    try:
-        positions = np.array(data["scaled_positions"])
-        symbols = data.get("symbols", ["X"] * len(positions))
-        q, values = [data["q_points"]], [data["frequencies"]]
-        if "bands" in data:
-            q.append(data["bands"]["q_points"])
-            values.append(data["bands"]["frequencies"])
-        atoms = Atoms(symbols=symbols, cell=data["cell"], scaled_positions=positions, pbc=True)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"is no dfpt.json: {error} is missing", file=path, key="reference") from error
-    return Reference(
-        _name(path),
-        primitive_cell(atoms, symprec=1e-3),
-        atoms.cell.array,
-        np.concatenate([np.array(part, dtype=np.float64) for part in q]),
-        np.concatenate([np.array(part, dtype=np.float64) for part in values]),
-    )
-
-
-def _name(path: Path) -> str:
-    generic = {"FORCE_SETS", "phonopy_disp.yaml", "phonopy.yaml", "band.yaml", "phonopy_params.yaml"}
-    return f"{path.parent.name}/{path.name}" if path.name in generic else path.name

@@ -70,6 +70,15 @@ class RelaxResult:
         return "curvature not computed" if self.curvature is None else self.curvature.line
 
     @property
+    def lines(self) -> list[str]:
+        """What was found, for people."""
+        groups = " → ".join(dict.fromkeys(str(g) for g in self.space_groups))
+        return [
+            self.verdict,
+            f"{self.energies[-1]:.6f} eV after {self.steps} steps; space group {groups}",
+        ]
+
+    @property
     def steps(self) -> int:
         """Number of optimiser steps."""
         return len(self.energies) - 1

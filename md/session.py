@@ -21,21 +21,59 @@ from mlip.report import Check, CommandReport
 console = Console()
 
 
-def model_and_structures(
-    files: Sequence[Path], calculator: str | None, device: str, dtype: str | None, *, need: int = 1
-) -> tuple[Any, list[Path]]:
-    """Split the positional arguments: MODEL first, unless ``--calculator`` names another one.
+def models_and_structures(
+    files: Sequence[Path], calculator: str | None, *, need: int = 1
+) -> tuple[list[Path], list[Path]]:
+    """Split the positional arguments: MODEL first, unless ``--calculator`` names another one, then more models.
+
+    Returns:
+        Model files, none with ``calculator``; and structure files.
 
     Raises:
-        InputError: Too few files, or the model cannot be opened.
+        InputError: Too few files.
     """
-    structures = list(files) if calculator is not None else list(files[1:])
     if calculator is None and not files:
         raise InputError("a MODEL is needed", mend="or --calculator module:factory")
-    if len(structures) < need:
+    count = 0 if calculator is not None else 1
+    while calculator is None and count < len(files) and is_model(files[count]):
+        count += 1
+    if len(files) - count < need:
         raise InputError("a STRUCTURE is needed")
-    model = None if calculator is not None else files[0]
-    return calculator_from(model, factory=calculator, device=device, dtype=dtype), structures
+    return list(files[:count]), list(files[count:])
+
+
+def is_model(path: Path) -> bool:
+    """Whether a file is a model, by its suffix or by how a safetensors file begins: a length, then a JSON object."""
+    if path.suffix in {".mlip", ".safetensors"}:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def model_and_structures(
+    files: Sequence[Path],
+    calculator: str | None,
+    device: str,
+    dtype: str | None,
+    *,
+    need: int = 1,
+    committee: bool = False,
+) -> tuple[Any, list[Path]]:
+    """One MODEL, or ``--calculator``, and the structures.
+
+    Where a command takes a ``committee``, several models are one.
+
+    Raises:
+        InputError: Too few files, several models, or the model cannot be opened.
+    """
+    models, structures = models_and_structures(files, calculator, need=need)
+    if len(models) > 1 and not committee:
+        raise InputError("a second model", file=models[1], mend="this command takes one")
+    chosen = models if calculator is None else None
+    return calculator_from(chosen, factory=calculator, device=device, dtype=dtype), structures
 
 
 def read_structure(path: Path, calculator: Any, index: int = -1) -> Atoms:
@@ -73,13 +111,15 @@ def bar(description: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     return lambda items: track(items, description=description, console=shown, transient=True)
 
 
-def finish(report: CommandReport, json_path: Path | None) -> None:
-    """Print the table of checks and the files, write the JSON, end with 1 when a check failed."""
+def finish(report: CommandReport, json_path: Path | None, *, errors: int = 0) -> None:
+    """Print the table of checks and the files, write the JSON; end with 2 after errors, 1 when a check failed."""
     report.print_checks(console)
     for file in report.files:
         console.print(f"wrote {file}", style="dim", highlight=False, soft_wrap=True)
     if json_path is not None:
         report.write_json(json_path)
+    if errors:
+        raise typer.Exit(2)
     if not report.passed:
         raise typer.Exit(1)
 

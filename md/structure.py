@@ -53,6 +53,11 @@ class PrimitiveCell:
     looser: str | None = None
 
     @property
+    def special_points(self) -> dict[str, Array]:
+        """Labels and fractional coordinates of the q points that the standard path touches."""
+        return {name: self.points[name] for pair in self.path for name in pair}
+
+    @property
     def line(self) -> str:
         """What was done to the input, for people."""
         hint = "" if self.looser is None else f" (at {5 * self.symprec:g} Å it would be {self.looser})"

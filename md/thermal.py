@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from phonopy import Phonopy
+from phonopy.phonon.mesh import Mesh
+from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
+from phonopy.phonon.thermal_properties import ThermalProperties
 
 from mlip.files import write_text
+from mlip.md.structure import PrimitiveCell, atom_map, symmetry_types
 
 Array = NDArray[np.float64]
 
@@ -24,17 +27,31 @@ class DensityOfStates:
     Attributes:
         frequency: (m,) THz.
         total: (m,) 1/THz.
+        by_atom: (n, m) 1/THz, the share of each atom of the primitive cell; the shares add up to the total.
+        symbols: (n,) their elements.
         mesh: The q mesh.
     """
 
     frequency: Array
     total: Array
+    by_atom: Array
+    symbols: list[str]
     mesh: tuple[int, int, int]
 
+    def by_element(self) -> dict[str, Array]:
+        """The share of each element, (m,) 1/THz."""
+        kinds = dict.fromkeys(self.symbols)
+        return {kind: self.by_atom[[s == kind for s in self.symbols]].sum(axis=0) for kind in kinds}
+
     def to_csv(self, path: str | Path) -> Path:
-        """Write two columns."""
-        rows = [f"{f:.6f},{d:.8f}" for f, d in zip(self.frequency, self.total, strict=True)]
-        write_text(path, "\n".join(["frequency_THz,dos_per_THz_per_primitive_cell", *rows]) + "\n")
+        """Write the total and each atom's share in columns."""
+        atoms = [f"{symbol}_{j}" for j, symbol in enumerate(self.symbols)]
+        columns = np.column_stack([self.total, *self.by_atom])
+        rows = [
+            f"{f:.6f}," + ",".join(f"{d:.8f}" for d in row) for f, row in zip(self.frequency, columns, strict=True)
+        ]
+        head = ",".join(["frequency_THz,dos_per_THz_per_primitive_cell", *atoms])
+        write_text(path, "\n".join([head, *rows]) + "\n")
         return Path(path)
 
 
@@ -85,33 +102,48 @@ class ThermalTable:
         return Path(path)
 
 
-def density_of_states(
-    phonon: Phonopy, mesh: float | Sequence[int], *, symmetric: bool
-) -> tuple[DensityOfStates, Array, Array]:
-    """Run phonopy's mesh and total density of states.
+def density_of_states(mesh: Mesh, cell: PrimitiveCell) -> DensityOfStates:
+    """Density of states by atom, by phonopy's tetrahedron method on a mesh that was run.
 
-    Returns:
-        The density, and the mesh's irreducible q points (m, 3) and frequencies (m, 3n) in THz.
+    At an irreducible point equivalent atoms have different shares |e_j|² of a mode; over its star each has their
+    mean.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ran = phonon.run_mesh(mesh, is_mesh_symmetry=symmetric, is_gamma_center=True)
-        low, high = float(ran.frequencies.min()), float(ran.frequencies.max())
-        margin = 0.03 * (high - low)
-        found = phonon.run_total_dos(
-            freq_min=min(0.0, low - margin), freq_max=high + margin, freq_pitch=(high - low) / 500
-        )
-    a, b, c = (int(n) for n in ran.mesh_numbers)
-    density = DensityOfStates(np.array(found.frequency_points), np.array(found.dos), (a, b, c))
-    return density, np.array(ran.qpoints), np.array(ran.frequencies)
+    low, high = float(mesh.frequencies.min()), float(mesh.frequencies.max())
+    margin = 0.03 * (high - low)
+    points = np.arange(min(0.0, low - margin), high + margin, (high - low) / 500)
+    n = len(cell.atoms)
+    shares = (np.abs(np.asarray(mesh.eigenvectors).reshape(-1, n, 3, 3 * n)) ** 2).sum(axis=2)  # (q, atom, mode)
+    if len(mesh.weights) < np.prod(mesh.mesh_numbers):
+        shares = np.mean([shares[:, image] for image in _images(cell)], axis=0)
+    found = TetrahedronDOSAccumulator(
+        mesh.frequencies,
+        mesh.bz_grid,
+        mode_property=shares.transpose(0, 2, 1)[None],
+        ir_grid_points=mesh.ir_grid_points,
+        ir_grid_weights=mesh.weights,
+        ir_grid_map=mesh.grid_mapping_table,
+        sampling_points=points,
+    ).result
+    by_atom = np.asarray(found.density)[0].T
+    a, b, c = (int(n) for n in mesh.mesh_numbers)
+    return DensityOfStates(points, by_atom.sum(axis=0), by_atom, cell.atoms.get_chemical_symbols(), (a, b, c))
 
 
-def thermal_table(phonon: Phonopy, temperatures: Sequence[float] | Array | None = None) -> ThermalTable:
-    """Thermal properties on the mesh that was run; the acoustic modes at Γ and imaginary modes are left out."""
+def _images(cell: PrimitiveCell) -> list[NDArray[np.int64]]:
+    """Where each operation of the space group sends each atom."""
+    positions, types = cell.atoms.get_scaled_positions(wrap=False), symmetry_types(cell.atoms)
+    pairs = zip(cell.rotations, cell.translations, strict=True)
+    return [atom_map(positions, types, w, t, cell.atoms.cell.array)[0] for w, t in pairs]
+
+
+def thermal_table(mesh: Mesh, temperatures: Sequence[float] | Array | None = None) -> ThermalTable:
+    """Thermal properties on a mesh that was run; the acoustic modes at Γ and imaginary modes are left out."""
     wanted = np.arange(0.0, 1001.0, 10.0) if temperatures is None else np.asarray(temperatures, dtype=np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = phonon.run_thermal_properties(temperatures=wanted, exclude_gamma_acoustic=True)
+        found = ThermalProperties(mesh, exclude_gamma_acoustic=True)
+        found.temperatures = wanted
+        found.run()
     left = found.number_of_modes - found.number_of_integrated_modes
     acoustic = 3
     return ThermalTable(
@@ -119,6 +151,6 @@ def thermal_table(phonon: Phonopy, temperatures: Sequence[float] | Array | None 
         free_energy=np.array(found.free_energy),
         entropy=np.array(found.entropy),
         heat_capacity=np.array(found.heat_capacity),
-        atoms=len(phonon.primitive),
+        atoms=len(mesh.primitive),
         left_out=max(0.0, (left - acoustic) / found.number_of_modes),
     )

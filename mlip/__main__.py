@@ -44,6 +44,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "phonons",
         "Phonon bands, density of states and thermal properties.",
     ),
+    "elastic": ("mlip.md.elastic_cli", "elastic", "Elastic constants, moduli, sound and Debye temperature."),
+    "eos": ("mlip.md.elastic_cli", "eos", "Equation of state: volume, bulk modulus and its derivative."),
+    "qha": ("mlip.md.elastic_cli", "qha", "Thermal expansion in the quasi-harmonic approximation."),
 }
 
 

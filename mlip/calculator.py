@@ -13,12 +13,14 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from mlip.bloch_derivatives import BlochDerivatives
 from mlip.derivatives import dynamical_matrix, evaluate, hessian, hessian_vector_product
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, species_index
 from mlip.neighbors import SkinNeighbors
 from mlip.potential import Potential, resolve_dtype
 from mlip.ranges import TrainingRanges
+from mlip.strain import strain_derivatives
 
 Model = str | Path | Potential
 
@@ -108,10 +110,36 @@ class MLIPCalculator(Calculator):
         names = ("positions", "numbers", "cell", "pbc")
         return [name for name, a, b in zip(names, now, then, strict=True) if not _equal(a, b, tol)]
 
-    def get_hessian(self, atoms: Atoms) -> np.ndarray:
-        """Second derivatives by the positions, (3N, 3N), row 3i+a, eV/Å²; float64; the mean of a committee."""
-        columns = [hessian(p, p.graph(atoms)).detach().cpu().numpy() for p in self._exact()]
-        return np.mean(columns, axis=0)
+    def get_hessian(self, atoms: Atoms, indices: Sequence[int] | None = None) -> np.ndarray:
+        """Second derivatives by the positions, (3N, 3N), row 3i+a, eV/Å²; float64; the mean of a committee.
+
+        Args:
+            atoms: The structure.
+            indices: Only the block (3k, 3k) of these k atoms, in this order, at a cost that scales with k.
+
+        Raises:
+            InputError: An index is out of range, or appears twice.
+        """
+        members = [hessian(p, p.graph(atoms), indices).detach().cpu().numpy() for p in self._exact()]
+        return np.mean(members, axis=0)
+
+    def get_strain_derivatives(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+        """∂²E/∂u∂ε and ∂²E/∂ε∂ε by symmetric strain, atoms carried along (see `mlip.strain`); float64.
+
+        Args:
+            atoms: A crystal periodic in all three directions.
+
+        Returns:
+            (N, 3, 3, 3) in eV/Å and (3, 3, 3, 3) in eV; the mean of a committee.
+
+        Raises:
+            InputError: The structure is not periodic in all three directions.
+        """
+        if not atoms.pbc.all():
+            raise InputError("strain derivatives need a crystal periodic in all three directions")
+        members = [strain_derivatives(p, p.graph(atoms)) for p in self._exact()]
+        mixed = np.mean([m.mixed.detach().cpu().numpy() for m in members], axis=0)
+        return mixed, np.mean([m.strain.detach().cpu().numpy() for m in members], axis=0)
 
     def get_hessian_vector_product(self, atoms: Atoms, v: np.ndarray) -> np.ndarray:
         """+H·v, (N, 3) → (N, 3), eV/Å² times the unit of ``v``; float64.
@@ -147,6 +175,24 @@ class MLIPCalculator(Calculator):
         wave = torch.as_tensor(points, dtype=torch.float64, device=self.potential.device)
         matrices = [dynamical_matrix(p, p.graph(atoms), wave, masses).detach().cpu().numpy() for p in self._exact()]
         return np.mean(matrices, axis=0)
+
+    def get_wave_derivatives(self, atoms: Atoms, q: np.ndarray, waves: np.ndarray) -> dict[str, np.ndarray]:
+        """First derivatives of the curvature Re v† H(q) v of Bloch waves; see `mlip.bloch_derivatives`.
+
+        Args:
+            atoms: A cell, taken as it is.
+            q: (m, 3), the wavevector of each wave, in fractions of this cell's reciprocal vectors.
+            waves: (m, n, 3) complex, u_jR = v_j exp(iq·R).
+
+        Returns:
+            ``curvature`` (m,), eV/Å² times |v|², ``by_wavevector`` (m, 3) per rad/Å, ``by_strain`` (m, 3, 3),
+            ``by_position`` (m, n, 3) per Å; float64; the mean of a committee.
+        """
+        device = self.potential.device
+        points = torch.as_tensor(np.asarray(q, dtype=np.float64), device=device)
+        vectors = torch.as_tensor(np.asarray(waves, dtype=np.complex128), device=device)
+        members = [BlochDerivatives(p, p.graph(atoms))(points, vectors) for p in self._exact()]
+        return {name: np.mean([getattr(m, name).cpu().numpy() for m in members], axis=0) for name in vars(members[0])}
 
     def range_violations(self, atoms: Atoms) -> list[str]:
         """What in ``atoms`` lies outside the training data, one phrase each; empty when nothing does."""

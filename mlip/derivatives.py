@@ -8,6 +8,7 @@ gives H·v; seeded with Bloch waves and with a phased exchange of features, D(q)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -146,13 +147,17 @@ class HessianOperator:
 
     def __call__(self, vector: Tensor) -> Tensor:
         """(N, 3) → H·v, (N, 3), eV/Å² times the unit of v."""
-        if self.edges.shape[0] == 0:
-            return torch.zeros_like(vector)
         change = vector.index_select(0, self.graph.source) - vector.index_select(0, self.graph.target)
+        return divergence(self.edge_response(change), self.graph)
+
+    def edge_response(self, change: Tensor) -> Tensor:
+        """(E, 3), any change of the edge vectors → the change of ∂E/∂d, eV/Å² times the unit of the change."""
+        if self.edges.shape[0] == 0:
+            return torch.zeros_like(change)
         (second,) = torch.autograd.grad(
             self.edge_forces, self.edges, change, retain_graph=True, create_graph=self.create_graph
         )
-        return divergence(second, self.graph)
+        return second
 
 
 def hessian_vector_product(
@@ -172,15 +177,41 @@ def hessian_vector_product(
     return HessianOperator(potential, graph, create_graph=create_graph)(vector)
 
 
-def hessian(potential: Potential, graph: AtomicGraph) -> Tensor:
-    """All second derivatives by the positions, (3N, 3N), row 3i+a, eV/Å².
+def hessian(potential: Potential, graph: AtomicGraph, indices: Sequence[int] | None = None) -> Tensor:
+    """Second derivatives by the positions, row 3i+a, eV/Å².
 
     The graph of the first derivative is kept and walked once per column; nothing is symmetrised.
+
+    Args:
+        potential: The potential.
+        graph: One or several structures.
+        indices: The atoms that count, in the order of rows and columns; None: all. Only their columns are walked.
+
+    Returns:
+        (3N, 3N), or the block (3k, 3k) of the k chosen atoms.
+
+    Raises:
+        InputError: An index is out of range, or appears twice.
     """
+    chosen = list(range(graph.num_atoms)) if indices is None else _checked(indices, graph.num_atoms)
     operator = HessianOperator(potential, graph)
-    size = 3 * graph.num_atoms
-    identity = torch.eye(size, dtype=graph.positions.dtype, device=graph.positions.device)
-    return torch.stack([operator(row.view(-1, 3)).flatten() for row in identity], 1)
+    columns = []
+    for atom in chosen:
+        for axis in range(3):
+            unit = torch.zeros_like(graph.positions)
+            unit[atom, axis] = 1.0
+            columns.append(operator(unit)[chosen].flatten())
+    return torch.stack(columns, 1) if columns else graph.positions.new_zeros(0, 0)
+
+
+def _checked(indices: Sequence[int], num_atoms: int) -> list[int]:
+    chosen = [int(i) for i in indices]
+    wrong = [i for i in chosen if not 0 <= i < num_atoms]
+    if wrong:
+        raise InputError(f"no atom {wrong[0]} among {num_atoms}", key="indices")
+    if len(set(chosen)) < len(chosen):
+        raise InputError("an atom appears twice", key="indices")
+    return chosen
 
 
 class BlochHessian:
@@ -189,13 +220,14 @@ class BlochHessian:
     A displacement wave u_jR = e_j exp(iq·R) turns every hidden feature into a Bloch wave, so one H·v on the cell
     gives H(q)·e once the exchange of features carries the phases. Two copies of the graph hold real and
     imaginary parts; one suffices where every phase is ±1. The first derivative is the same for every q and
-    column: it is computed once per number of copies and kept.
+    column: it is computed once per number of copies and kept. Several q of a small cell are worked through side
+    by side, each on copies of its own, as small matrices waste a processor.
 
     Args:
         potential: The potential.
         graph: One crystal.
         create_graph: Keep what is needed to differentiate H(q) by the parameters.
-        max_batch_floats: Columns are batched while edges × columns stay below this, else walked one by one.
+        max_edges: As many q side by side as keep the copies' edges below this, at least one.
 
     Raises:
         InputError: The graph holds more than one structure, or the forces of the model are not derivatives.
@@ -207,28 +239,107 @@ class BlochHessian:
         graph: AtomicGraph,
         *,
         create_graph: bool = False,
-        max_batch_floats: int = 20_000,
+        max_edges: int = 3_000,
     ) -> None:
         _require_gradient_forces(potential)
         if graph.num_structures != 1:
             raise InputError("D(q) needs one crystal at a time")
         self.potential, self.cell_graph, self.create_graph = potential, graph, create_graph
-        self.max_batch_floats = max_batch_floats
-        self._passes: dict[int, _FirstPass] = {}
+        self.max_edges = max_edges
+        self._passes: dict[tuple[int, int], FirstPass] = {}
 
     def __call__(self, q: Tensor) -> Tensor:
         """(3,), in fractions of the cell's reciprocal vectors → H(q), (3n, 3n) complex, eV/Å², no basis phase."""
-        theta = 2 * math.pi * (self.cell_graph.shifts @ q)
-        copies = 1 if float(torch.sin(theta).abs().max() if theta.numel() else 0.0) < 1e-12 else 2
-        if copies not in self._passes:
-            self._passes[copies] = _FirstPass(self.potential, self.cell_graph, copies)
-        return self._passes[copies].columns(theta, self.create_graph, self.max_batch_floats)
+        return self.many(q.unsqueeze(0))[0]
+
+    def many(self, q: Tensor) -> Tensor:
+        """(nq, 3) → (nq, 3n, 3n)."""
+        size = 3 * self.cell_graph.num_atoms
+        real = torch.tensor([_all_real(theta) for theta in self._theta(q)], dtype=torch.bool, device=q.device)
+        result = q.new_zeros((len(q), size, size)).to(q.dtype.to_complex())
+        for copies, chosen in ((1, real.nonzero()[:, 0]), (2, (~real).nonzero()[:, 0])):
+            for some in self._groups(chosen, copies):
+                result = result.index_copy(0, some, self._columns(q[some], copies))
+        return result
+
+    def _groups(self, chosen: Tensor, copies: int) -> tuple[Tensor, ...]:
+        side_by_side = max(1, self.max_edges // max(1, copies * self.cell_graph.num_edges))
+        return chosen.split(side_by_side) if len(chosen) else ()
+
+    def _columns(self, q: Tensor, copies: int) -> Tensor:
+        theta = self._theta(q).flatten()
+        return self._pass(len(q), copies).columns(theta, len(q), self.create_graph)
+
+    def _theta(self, q: Tensor) -> Tensor:
+        """(nq, 3) → (nq, E), the phase of each edge."""
+        return 2 * math.pi * (q @ self.cell_graph.shifts.t())
+
+    def product(self, q: Tensor, vector: Tensor) -> Tensor:
+        """H(q)·v for one wave: what a full H(q) would cost, divided by its number of columns.
+
+        Args:
+            q: (3,), in fractions of the cell's reciprocal vectors.
+            vector: (n, 3), real or complex.
+
+        Returns:
+            (n, 3) complex, eV/Å² times the unit of v, no basis phase.
+        """
+        theta = self._theta(q.unsqueeze(0))[0]
+        return self._pass(1, _copies(theta, vector)).product(theta, vector, self.create_graph)
+
+    def _pass(self, number: int, copies: int) -> FirstPass:
+        """The first derivative of ``number`` crystals side by side."""
+        if (number, copies) not in self._passes:
+            graph = batch_graphs([self.cell_graph] * number)
+            self._passes[number, copies] = FirstPass(self.potential, graph, copies)
+        return self._passes[number, copies]
 
 
-class _FirstPass:
-    """∂E/∂d on one or two copies of the graph, through a phased exchange; seeded later with waves."""
+def bloch_hessian_vector_product(
+    potential: Potential, graph: AtomicGraph, q: Tensor, vector: Tensor, *, create_graph: bool = False
+) -> Tensor:
+    """H(q)·v of several crystals at once, each at a wavevector of its own, from their cells alone.
+
+    Args:
+        potential: The potential.
+        graph: One or several crystals; a molecule is one with q = 0.
+        q: (B, 3), in fractions of each cell's reciprocal vectors.
+        vector: (N, 3), complex, or real where every q is time-reversal invariant (then half the cost).
+        create_graph: Keep what is needed to differentiate the result by the parameters; the last pass is plain.
+
+    Returns:
+        (N, 3) complex, eV/Å² times the unit of ``vector``, no basis phase.
+    """
+    theta = 2 * math.pi * (graph.shifts * q.index_select(0, graph.edge_structure)).sum(1)
+    first = FirstPass(potential, graph, _copies(theta, vector))
+    return first.product(theta, vector, create_graph)
+
+
+def _copies(theta: Tensor, vector: Tensor) -> int:
+    """Copies of the graph that H(q)·v needs: one where every phase is ±1 and v is real."""
+    return 2 if vector.is_complex() or not _all_real(theta) else 1
+
+
+def _all_real(theta: Tensor) -> bool:
+    """Whether every phase is ±1, to the precision of the wavevectors."""
+    limit = max(1e-12, 100 * torch.finfo(theta.dtype).eps)
+    return theta.numel() == 0 or float(torch.sin(theta).abs().max()) < limit
+
+
+class FirstPass:
+    """∂E/∂d on one or two copies of a graph, through a phased exchange; seeded later with waves.
+
+    Args:
+        potential: The potential.
+        cell: A crystal, or several side by side, each with a wave of its own.
+        copies: 2 for real and imaginary parts, 1 where every phase is ±1.
+
+    Raises:
+        InputError: The forces of the potential are not derivatives.
+    """
 
     def __init__(self, potential: Potential, cell: AtomicGraph, copies: int) -> None:
+        _require_gradient_forces(potential)
         self.cell, self.copies, self.bloch = cell, copies, Bloch()
         self.graph = batch_graphs([cell] * copies)
         nodes = self.graph.num_atoms + len(potential.species)
@@ -238,28 +349,47 @@ class _FirstPass:
             atomic = potential(self.edges, self.graph, exchange)
             self.edge_forces = _first_derivative(atomic, self.edges, True)
 
-    def columns(self, theta: Tensor, create_graph: bool, max_batch_floats: int) -> Tensor:
-        """H(q), (3n, 3n) complex."""
-        n = self.cell.num_atoms
+    def columns(self, theta: Tensor, number: int, create_graph: bool) -> Tensor:
+        """H(q) of ``number`` equal crystals, each at its q, (number, 3n, 3n) complex."""
+        n = self.cell.num_atoms // number
         basis = torch.eye(3 * n, dtype=theta.dtype, device=theta.device).view(3 * n, n, 3)
+        rows = self._products(theta, basis.repeat(1, number, 1), create_graph)
+        return rows.view(3 * n, number, 3 * n).permute(1, 2, 0)
+
+    def product(self, theta: Tensor, vector: Tensor, create_graph: bool) -> Tensor:
+        """H(q)·v, (n, 3) → (n, 3) complex."""
+        return self._products(theta, vector.unsqueeze(0), create_graph)[0]
+
+    def _products(self, theta: Tensor, vectors: Tensor, create_graph: bool) -> Tensor:
+        """H(q)·v of each of (k, n, 3) vectors, complex."""
         waves = Bloch()
         waves.cosine, waves.sine = torch.cos(theta), torch.sin(theta) if self.copies == 2 else None
-        seeds = torch.stack([self._seed(column, waves) for column in basis])
+        seeds = torch.stack([self._seed(vector, waves) for vector in vectors])
         self.bloch.cosine, self.bloch.sine = waves.cosine, waves.sine
         try:
-            second = self._second_pass(seeds, create_graph, max_batch_floats)
+            second = self._second_pass(seeds, create_graph)
         finally:
             self.bloch.cosine = self.bloch.sine = None
         rows = torch.stack([self._divergence(column, waves) for column in second])
-        real = rows[:, :n].flatten(1)
-        imaginary = rows[:, n:].flatten(1) if self.copies == 2 else torch.zeros_like(real)
-        return torch.complex(real, imaginary).t()
+        real, imaginary = rows.chunk(2, 1) if self.copies == 2 else (rows, torch.zeros_like(rows))
+        return torch.complex(real, imaginary)
 
-    def _seed(self, column: Tensor, waves: Bloch) -> Tensor:
-        """Change of the edges under the wave: exp(iθ)·v_src − v_dst."""
-        both = torch.cat([column, torch.zeros_like(column)]) if self.copies == 2 else column
-        sent = waves.rotate(both.index_select(0, self.graph.source), +1.0)
-        return sent - both.index_select(0, self.graph.target)
+    def _seed(self, vector: Tensor, waves: Bloch) -> Tensor:
+        """The change of the edges under a wave."""
+        return self.change(self._parts(vector), waves)
+
+    def change(self, nodes: Tensor, waves: Bloch) -> Tensor:
+        """Change of the edges under a wave, real parts above imaginary ones: exp(iθ)·v_src − v_dst."""
+        sent = waves.rotate(nodes.index_select(0, self.graph.source), +1.0)
+        return sent - nodes.index_select(0, self.graph.target)
+
+    def _parts(self, vector: Tensor) -> Tensor:
+        """Real part above imaginary part where there are two copies."""
+        if self.copies == 1:
+            return vector
+        if vector.is_complex():
+            return torch.cat([vector.real, vector.imag])
+        return torch.cat([vector, torch.zeros_like(vector)])
 
     def _divergence(self, second: Tensor, waves: Bloch) -> Tensor:
         """(H v)_i = Σ_{src=i} exp(−iθ) δf − Σ_{dst=i} δf."""
@@ -267,12 +397,11 @@ class _FirstPass:
         received = zeros.index_add(0, self.graph.source, waves.rotate(second, -1.0))
         return received.index_add(0, self.graph.target, second, alpha=-1)
 
-    def _second_pass(self, seeds: Tensor, create_graph: bool, max_batch_floats: int) -> Tensor:
+    def _second_pass(self, seeds: Tensor, create_graph: bool) -> Tensor:
+        """One walk of the kept graph per seed; a batched one (vmap) is slower from a few hundred edges on."""
+        if self.graph.num_edges == 0:
+            return torch.zeros_like(seeds)
         options = {"retain_graph": True, "create_graph": create_graph}
-        batched = not create_graph and self.graph.num_edges * len(seeds) <= max_batch_floats
-        if batched:
-            (second,) = torch.autograd.grad(self.edge_forces, self.edges, seeds, is_grads_batched=True, **options)
-            return second
         return torch.stack([torch.autograd.grad(self.edge_forces, self.edges, seed, **options)[0] for seed in seeds])
 
 
@@ -293,9 +422,9 @@ def dynamical_matrix(potential: Potential, graph: AtomicGraph, q: Tensor, masses
     """
     if float(graph.volumes.min()) <= 0:
         raise InputError("D(q) needs a crystal with a cell")
-    operator = BlochHessian(potential, graph)
+    matrices = BlochHessian(potential, graph).many(q)
     fractional = torch.linalg.solve(graph.cells[0].t(), graph.positions.t()).t()
-    return torch.stack([mass_weighted(operator(row), fractional @ row, masses) for row in q])
+    return torch.stack([mass_weighted(h, fractional @ row, masses) for h, row in zip(matrices, q, strict=True)])
 
 
 def mass_weighted(bloch_hessian: Tensor, phases: Tensor, masses: Tensor) -> Tensor:

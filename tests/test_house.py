@@ -241,6 +241,7 @@ def test_the_wheel_holds_every_module(repository, wheel):
         files = {file.relative_to(repository / room) for file in (repository / room).rglob("*.py")}
         assert not [file for file in files if not (target / file).is_file()]
     assert (wheel / "mlip" / "py.typed").is_file()
+    assert (wheel / "mlip" / "md" / "phonon_page.html").is_file()
 
 
 def test_a_namesake_stops_the_import(tmp_path):

@@ -33,7 +33,8 @@ def data_ranges(train: FrameSet, species: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         ``min_distance`` {"Si-Si": Å}, and ``neighbors``, ``volume_per_atom`` (Å³, periodic frames) and
-        ``energy_per_atom`` (eV, total) as [min, max]; keys without data are left out.
+        ``energy_per_atom`` (eV, total) as [min, max]; ``largest_cell``, rows in Å, of the periodic frame with the
+        largest volume; keys without data are left out.
     """
     seen = [
         describe_structure(frame.atoms, sample.graph, species)
@@ -49,8 +50,14 @@ def data_ranges(train: FrameSet, species: Sequence[str]) -> dict[str, Any]:
         "neighbors": _range([n for item in seen for n in item["neighbors"]]),
         "volume_per_atom": _range([item["volume"] for item in seen if item["volume"] is not None]),
         "energy_per_atom": _range(energies),
+        "largest_cell": _largest_cell(train.frames),
     }
     return {key: value for key, value in ranges.items() if value}
+
+
+def _largest_cell(frames: Sequence[LabelledFrame]) -> list[list[float]] | None:
+    cells = [frame.atoms.cell.array for frame in frames if frame.atoms.pbc.all()]
+    return max(cells, key=lambda cell: abs(np.linalg.det(cell))).tolist() if cells else None
 
 
 def _range(values: Sequence[float]) -> list[float] | None:

@@ -98,14 +98,15 @@ def small_calculator(small_potential):
     return MLIPCalculator(small_potential, dtype="float64")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quick():
     """Settings that keep a calculation short."""
     return {"points": 30, "dos_mesh": [6, 6, 6], "supercell": 3}
 
 
-@pytest.fixture
-def silicon_phonons(silicon, sw, quick):
+@pytest.fixture(scope="session")
+def silicon_phonons(quick):
+    """Made once: a result is frozen."""
     from mlip.md import phonons
 
-    return phonons(silicon, sw, method="hessian", **quick)
+    return phonons(bulk("Si", a=A0), stillinger_weber(), method="hessian", **quick)

@@ -65,7 +65,7 @@ def test_results_are_kept_unless_forced(copper, capsys):
 def test_several_structures_have_a_folder_each(copper, tmp_path):
     ase.io.write("silver.xyz", bulk("Ag"))
     assert main(["relax", copper, "silver.xyz", *EMT, "--out", "all", "--json", "report.json"]) == 0
-    assert {path.name for path in (tmp_path / "all").iterdir()} == {"copper-relax", "silver-relax"}
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {"copper-relax", "silver-relax", "results.jsonl"}
     assert set(json.loads((tmp_path / "report.json").read_text())["results"]["structures"]) == {copper, "silver.xyz"}
 
 
@@ -85,6 +85,8 @@ def test_several_structures_have_a_folder_each(copper, tmp_path):
         (["phonons", "copper.xyz", *EMT, "--path", "GAMMA Q", "--supercell", "2"], "Q"),
         (["phonons", "copper.xyz", *EMT, "--supercell", "two"], "two"),
         (["phonons", "copper.xyz", *EMT, "--reference", "absent.yaml"], "absent.yaml"),
+        (["phonons", "copper.xyz", *EMT, "--gruneisen", "lots"], "lots"),
+        (["phonons", "copper.xyz", *EMT, "--dos-sampling", "exact", "--supercell", "2"], "exact"),
         (["check", *EMT], "structure"),
     ],
 )
@@ -118,8 +120,28 @@ def test_phonons_of_a_model_file(model, tmp_path, monkeypatch):
     assert report["results"]["space_group"] == "Fd-3m (227)"
     assert {row["name"] for row in report["checks"] if not row["passed"]} == {"imaginary frequency"}
     assert report["results"]["thermal_per_mole_of_primitive_cells"]["temperature_K"] == [0, 100, 200, 300]
+    assert report["results"]["irreps"]["modes"][0]["irrep"] == "T2g"
+    assert all(mode["irrep"] for mode in report["results"]["imaginary_modes"])
     names = {path.name for path in (tmp_path / "si-phonons").iterdir()}
-    assert {"phonopy.yaml", "bands.yaml", "bands.json", "thermal.csv", "dos.csv", "bands.png", "thermal.png"} == names
+    tables = {"phonopy.yaml", "bands.yaml", "bands.json", "thermal.csv", "dos.csv", "thermal_displacements.csv"}
+    figures = {"bands.png", "thermal.png", "thermal_displacements.png"}
+    assert names == tables | figures | {"phonons.html", "phononwebsite.json"}
+
+
+def test_phonons_with_everything_that_can_be_asked_for(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("si.cif", bulk("Si", a=5.43))
+    arguments = ["phonons", model, "si.cif", "--points", "6", "--dos", "2 2 2", "--supercell", "2", "--no-relax"]
+    extra = ["--group-velocities", "--gruneisen", "0 0 1", "--no-thermal-displacements", "--json", "report.json"]
+    assert main([*arguments, *extra]) == 1
+    out = capsys.readouterr().out
+    assert "Optical modes at Γ, m-3m" in out
+    assert "Imaginary modes" in out
+    results = json.loads((tmp_path / "report.json").read_text())["results"]
+    assert results["group_velocities"]["method"] == results["gruneisen"]["method"] == "exact"
+    assert "displacements" not in results
+    names = {path.name for path in (tmp_path / "si-phonons").iterdir()}
+    assert {"group_velocities.csv", "group_velocities.png", "gruneisen.csv", "gruneisen.png"} < names
 
 
 def test_finite_displacements_of_any_calculator(copper, capsys):

@@ -8,15 +8,16 @@ import numpy as np
 import phonopy
 import pytest
 from ase.build import bulk
-from ase.calculators.calculator import Calculator, all_changes
 
 from mlip.errors import InputError
 from mlip.md import phonons, read_reference
 from mlip.md.bands import band_path
-from mlip.md.dynamical import from_phonopy
-from mlip.md.reference import on_path, reference_from_phonopy
+from mlip.md.dynamical import FourierMatrices
+from mlip.md.mesh import SampledMesh
+from mlip.md.reference import on_path
+from mlip.md.reference_files import reference_from_phonopy
 from mlip.md.structure import primitive_cell
-from mlip.md.thermal import density_of_states, thermal_table
+from mlip.md.thermal import thermal_table
 
 
 def test_our_own_files_are_references_without_a_difference(silicon_phonons, tmp_path):
@@ -108,8 +109,8 @@ def test_thermal_properties_of_published_rock_salt(data_folder):
         born_filename=folder / "BORN",
         log_level=0,
     )
-    density_of_states(phonon, 100.0, symmetric=True)
-    room = thermal_table(phonon, [0.0, 300.0]).at(300.0)
+    mesh = SampledMesh(phonon, FourierMatrices(phonon), 100.0, symmetric=True)
+    room = thermal_table(mesh, [0.0, 300.0]).at(300.0)
     assert room["free_energy"] == pytest.approx(-6.942, abs=0.02)
     assert room["entropy"] == pytest.approx(74.92, abs=0.05)
     assert room["heat_capacity"] == pytest.approx(48.03, abs=0.02)
@@ -141,57 +142,3 @@ def test_files_that_are_no_reference_are_refused(tmp_path, name, text):
         read_reference(tmp_path / name)
     with pytest.raises(InputError, match="no such"):
         read_reference(tmp_path / "absent.yaml")
-
-
-# -- polar crystals ---------------------------------------------------------------------------------------
-
-
-class Tabulated(Calculator):
-    """A crystal at rest whose D(q) is that of published force constants."""
-
-    implemented_properties = ("energy", "forces")
-
-    def __init__(self, phonon):
-        super().__init__()
-        self.phonon = phonon
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        self.results = {"energy": 0.0, "forces": np.zeros((len(self.atoms), 3))}
-
-    def get_dynamical_matrix(self, atoms, q):
-        return np.array(self.phonon.run_qpoints(q, with_dynamical_matrices=True).dynamical_matrices)
-
-
-def test_dipoles_split_the_optical_modes_of_rock_salt(data_folder):
-    """DFT force constants without the dipole term, ours added: TO 4.616 and LO 7.396 THz at Γ, and nothing twice."""
-    folder = data_folder / "phonopy" / "NaCl"
-    if not folder.is_dir():
-        pytest.skip("phonopy's rock salt is not there")
-    files = {"force_sets_filename": folder / "FORCE_SETS", "log_level": 0, "symmetrize_fc": False}
-    plain = phonopy.load(folder / "phonopy_disp.yaml", is_nac=False, **files)
-    polar = phonopy.load(folder / "phonopy_disp.yaml", born_filename=folder / "BORN", **files)
-    salt = primitive_cell(from_phonopy(plain.primitive))
-    assert np.allclose(salt.atoms.cell.array, plain.primitive.cell)
-    settings = {"points": 30, "dos_mesh": [6, 6, 6], "relax_first": None, "path": "GAMMA X"}
-    matrix = 2 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
-    result = phonons(
-        salt.atoms,
-        Tabulated(plain),
-        supercell=matrix,
-        born=folder / "BORN",
-        references=[reference_from_phonopy(polar, "DFT")],
-        **settings,
-    )
-    gamma = result.bands.frequencies[0]
-    assert gamma[3:] == pytest.approx([4.616, 4.616, 7.396], abs=0.02)
-    assert result.references[0].worst[0] < 0.02
-    assert {c.name: c for c in result.checks}["sum of the Born charges"].passed
-    short = phonons(salt.atoms, Tabulated(plain), supercell=matrix, **settings)
-    assert np.ptp(short.bands.frequencies[0, 3:]) < 1e-3
-
-
-def test_a_born_file_of_another_crystal_is_refused(silicon, sw, quick, tmp_path):
-    (tmp_path / "BORN").write_text("14.4\n1 0 0 0 1 0 0 0 1\n")
-    with pytest.raises(InputError, match="BORN"):
-        phonons(silicon, sw, born=tmp_path / "BORN", **quick)

@@ -8,7 +8,14 @@ import torch
 from ase import Atoms
 
 from mlip import InputError
-from mlip.derivatives import BlochHessian, dynamical_matrix, evaluate, hessian, hessian_vector_product
+from mlip.derivatives import (
+    BlochHessian,
+    bloch_hessian_vector_product,
+    dynamical_matrix,
+    evaluate,
+    hessian,
+    hessian_vector_product,
+)
 from mlip.graph import batch_graphs
 
 GENERAL = np.array([0.137, -0.291, 0.443])
@@ -123,13 +130,14 @@ def test_isotopes_change_the_mass_and_nothing_else(calculator_for, triclinic, to
     assert np.abs(calculator.get_dynamical_matrix(heavy, GENERAL) - light / 4).max() < tolerances.exact
 
 
-def test_columns_at_once_and_one_by_one_agree(potential_for, variant, triclinic, tolerances):
+def test_points_side_by_side_and_one_by_one_agree(potential_for, variant, triclinic, tolerances):
+    """Real and complex ones mixed, more than fit side by side."""
     potential = potential_for(triclinic, **variant)
     graph = potential.graph(triclinic)
-    for q in (torch.from_numpy(GENERAL), torch.tensor([0.5, 0, 0], dtype=torch.float64)):
-        batched = BlochHessian(potential, graph, max_batch_floats=10**9)(q)
-        looped = BlochHessian(potential, graph, max_batch_floats=0)(q)
-        assert (batched - looped).abs().max() < tolerances.exact * looped.abs().max()
+    points = torch.tensor([[0, 0, 0], [0.2, 0.1, 0], [0.5, 0.5, 0], [-0.3, 0, 0.1], [0.1, 0.2, 0.3]]).double()
+    together = BlochHessian(potential, graph, max_edges=4 * graph.num_edges).many(points)
+    alone = torch.stack([BlochHessian(potential, graph, max_edges=0)(q) for q in points])
+    assert (together - alone).abs().max() < tolerances.exact * alone.abs().max()
 
 
 def test_points_do_not_disturb_each_other(potential_for, variant, triclinic):
@@ -142,19 +150,8 @@ def test_points_do_not_disturb_each_other(potential_for, variant, triclinic):
     assert all(torch.equal(a, b) for a, b in zip(forward, backward, strict=True))
 
 
-@pytest.mark.parametrize("norm", [False, True], ids=["", "norm"])
-@pytest.mark.parametrize("q", [GENERAL, (0.5, 0, 0.5)], ids=["general", "TRIM"])
-def test_gradient_by_the_parameters(potential_for, variant, triclinic, tolerances, q, norm):
-    """What training on D(q) rests on: the gradient of a loss equals its finite difference."""
-    potential = potential_for(triclinic, norm=norm, **variant)
-    graph, point = potential.graph(triclinic), torch.tensor(q, dtype=torch.float64)
-    rng = torch.Generator().manual_seed(3)
-    weight = torch.complex(*torch.randn(2, 9, 9, generator=rng, dtype=torch.float64))
-
-    def loss(create_graph: bool) -> torch.Tensor:
-        matrix = BlochHessian(potential, graph, create_graph=create_graph)(point)
-        return (weight.conj() * matrix).real.sum() + matrix.abs().square().sum()
-
+def directional(potential, loss, rng, tolerances):
+    """The gradient of a loss by the parameters along a random direction equals its finite difference."""
     loss(True).backward()
     parameters = list(potential.parameters())
     directions = [torch.randn(p.shape, generator=rng, dtype=torch.float64) for p in parameters]
@@ -172,6 +169,70 @@ def test_gradient_by_the_parameters(potential_for, variant, triclinic, tolerance
     h = 1e-4
     slope = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h)
     assert slope == pytest.approx(expected, rel=tolerances.derivative)
+    assert abs(expected) > 1e-3
+
+
+@pytest.mark.parametrize("norm", [False, True], ids=["", "norm"])
+@pytest.mark.parametrize("q", [GENERAL, (0.5, 0, 0.5)], ids=["general", "TRIM"])
+def test_gradient_by_the_parameters(potential_for, variant, triclinic, tolerances, q, norm):
+    """What training on D(q) rests on: the gradient of a loss equals its finite difference."""
+    potential = potential_for(triclinic, norm=norm, **variant)
+    graph, point = potential.graph(triclinic), torch.tensor(q, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(3)
+    weight = torch.complex(*torch.randn(2, 9, 9, generator=rng, dtype=torch.float64))
+
+    def loss(create_graph: bool) -> torch.Tensor:
+        matrix = BlochHessian(potential, graph, create_graph=create_graph)(point)
+        return (weight.conj() * matrix).real.sum() + matrix.abs().square().sum()
+
+    directional(potential, loss, rng, tolerances)
+
+
+@pytest.mark.parametrize("q", [GENERAL, (0.5, 0, 0.5)], ids=["general", "TRIM"])
+def test_product_of_one_wave(potential_for, variant, triclinic, tolerances, q):
+    """H(q)·v, of a real and of a complex wave, is the whole H(q) times v."""
+    potential = potential_for(triclinic, **variant)
+    operator, point = BlochHessian(potential, potential.graph(triclinic)), torch.tensor(q, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(4)
+    wave = torch.complex(*torch.randn(2, 3, 3, generator=rng, dtype=torch.float64))
+    matrix = operator(point)
+    for vector in (wave, wave.real.contiguous()):
+        expected = (matrix @ vector.flatten().to(matrix.dtype)).view(3, 3)
+        product = operator.product(point, vector)
+        assert (product - expected).abs().max() < tolerances.exact * expected.abs().max()
+
+
+def test_products_of_several_crystals_are_those_of_each(potential_for, variant, triclinic, cluster, tolerances):
+    """Each at its own wavevector; a molecule rides along at q = 0."""
+    potential = potential_for(triclinic, **variant)
+    strained = triclinic.copy()
+    strained.set_cell(1.02 * triclinic.cell, scale_atoms=True)
+    crystals = [triclinic, strained, cluster]
+    points = torch.tensor([GENERAL.tolist(), [0.25, 0.5, 0.0], [0, 0, 0]], dtype=torch.float64)
+    graphs = [potential.graph(atoms) for atoms in crystals]
+    rng = torch.Generator().manual_seed(4)
+    vector = torch.complex(*torch.randn(2, 11, 3, generator=rng, dtype=torch.float64))
+    together = bloch_hessian_vector_product(potential, batch_graphs(graphs), points, vector)
+    for graph, q, v, found in zip(graphs, points, vector.split([3, 3, 5]), together.split([3, 3, 5]), strict=True):
+        expected = BlochHessian(potential, graph).product(q, v)
+        assert (found - expected).abs().max() < tolerances.exact * expected.abs().max()
+
+
+@pytest.mark.parametrize("q", [GENERAL, (0.5, 0, 0.5)], ids=["general", "TRIM"])
+@pytest.mark.parametrize("settings", [{}, {"norm": True, "zbl": True}], ids=["", "norm-zbl"])
+def test_gradient_of_one_product_by_the_parameters(potential_for, variant, triclinic, tolerances, q, settings):
+    """The third pass through the phased exchange is plain: a loss on H(q)·v has the right gradient."""
+    potential = potential_for(triclinic, **variant, **settings)
+    graph, point = potential.graph(triclinic), torch.tensor([list(q)], dtype=torch.float64)
+    rng = torch.Generator().manual_seed(3)
+    wave = torch.complex(*torch.randn(2, 3, 3, generator=rng, dtype=torch.float64))
+    label = torch.complex(*torch.randn(2, 3, 3, generator=rng, dtype=torch.float64))
+
+    def loss(create_graph: bool) -> torch.Tensor:
+        found = bloch_hessian_vector_product(potential, graph, point, wave, create_graph=create_graph)
+        return torch.view_as_real(found - label).square().sum()
+
+    directional(potential, loss, rng, tolerances)
 
 
 def test_single_against_double_precision(potential_for, variant, triclinic, tolerances):

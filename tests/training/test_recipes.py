@@ -8,7 +8,7 @@ from rich.console import Console
 from mlip import configs
 from mlip.training import load_settings, train
 
-ISOLATED = "isolated atoms"
+ISOLATED, FITTED = "isolated atoms", "least squares over compositions"
 SHORT = ["training.max_epochs=1", "training.max_minutes=null", "model.preset=fast", "model.num_channels=8"]
 
 
@@ -32,9 +32,12 @@ def test_silicon_trains_without_any_file_of_the_user(tmp_path):
     [
         ("3bpa", "0:12", ISOLATED),
         ("acac", "0:12", ISOLATED),
-        ("mgo", "0:4", "least squares over compositions"),
+        ("mgo", "0:4", FITTED),
+        ("nacl", "0:4", FITTED),
+        ("diamond", "0:10", FITTED),
+        ("batio3", "0:4", FITTED),
         ("equiformer-3bpa", "0:12", ISOLATED),
-        ("dens-ethanol", "0:12", "least squares over compositions"),
+        ("dens-ethanol", "0:12", FITTED),
     ],
 )
 def test_recipes_of_external_data_train(name, frames, origin, data_root, tmp_path, monkeypatch):
