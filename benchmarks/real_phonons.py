@@ -4,9 +4,9 @@
     python benchmarks/real_phonons.py nacl=runs/nacl/best.mlip mgo=runs/mgo/best.mlip --figures docs/figures
 
 References: NaCl, phono3py's 512-atom supercell with its dipole term. Diamond and MgO, force constants that symfc fits
-to the very frames, at the points that their cell holds: diamond, all frames, Γ and X of eight atoms; MgO, the forty of
-smallest displacement, their cells of 4.24 to 4.25 Å laid onto one of 4.246 Å. BaTiO3, the Materials Project's cubic
-phase with its dipole term: the same functional at nearly the same lattice constant, computed by others.
+to the very frames, at the points that their cell holds: diamond, all frames, Γ and X of eight atoms; MgO, the forty
+of smallest displacement, their cells of 4.24 to 4.25 Å laid onto one of 4.246 Å. BaTiO3, the Materials Project's
+cubic phase with its dipole term: the same functional at nearly the same lattice constant, computed by others.
 """
 
 from __future__ import annotations

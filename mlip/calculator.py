@@ -30,7 +30,8 @@ class MLIPCalculator(Calculator):
 
     Computes energy, free_energy and energies (eV), forces (eV/Å) and, for structures periodic in all three
     directions, stress (eV/Å³). With several models it is a committee: results are means, and ``energy_std``,
-    ``forces_std`` and ``stress_std`` appear beside them.
+    ``forces_std`` and ``stress_std`` appear beside them. Forces of a model with ``forces: direct`` are those of its
+    second readout; they are no derivatives, and Hessians and dynamical matrices are refused.
 
     Args:
         model: A model file, a Potential, or a list of either.
@@ -63,6 +64,8 @@ class MLIPCalculator(Calculator):
         self.potential = self.potentials[0]
         self.neighbors = SkinNeighbors(self.potential.cutoff, skin)
         self.ranges = TrainingRanges(self.potential.metadata.get("ranges", {}))
+        # direct forces need no derivative, which the stress would cost: only where it is asked for
+        self._all_direct = all(p.settings.forces == "direct" for p in self.potentials)
         self._warned = False
         self._exact_members: list[Potential] | None = None
         if len(self.potentials) > 1:
@@ -85,7 +88,8 @@ class MLIPCalculator(Calculator):
         if any(name.startswith("stress") for name in properties) and not structure.pbc.all():
             raise PropertyNotImplementedError("stress needs a structure periodic in all three directions")
         graph = self._graph(structure)
-        with_stress = bool(structure.pbc.all())
+        asked = any(name.startswith("stress") for name in properties)
+        with_stress = asked or (bool(structure.pbc.all()) and not self._all_direct)
         members = [self._evaluate(potential, graph, with_stress) for potential in self.potentials]
         self.results = members[0]
         if len(members) > 1:

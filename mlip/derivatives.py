@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from torch import Tensor
 from mlip.errors import InputError
 from mlip.exchange import Bloch, PhasedExchange
 from mlip.graph import AtomicGraph, batch_graphs
+from mlip.nn.features import Features
+from mlip.nn.network import NetworkOutput
 from mlip.potential import Potential
 
 
@@ -27,20 +29,28 @@ class Evaluation:
     Attributes:
         energy: (B,), eV, float64.
         atomic_energies: (N,), eV, float64.
-        forces: (N, 3), eV/Å.
+        forces: (N, 3), eV/Å: −dE/dx, or those of the direct readout where the model has one.
         stress: (B, 3, 3), eV/Å³ in ASE's sign, symmetric; zero for a structure without volume; None unless asked.
-        edge_forces: (E, 3), ∂E/∂d, eV/Å.
+            Always the derivative of the energy.
+        edge_forces: (E, 3), ∂E/∂d, eV/Å; None where only direct forces were computed.
+        output: What the network said of the nodes, for further readouts; None unless ``create_graph``.
     """
 
     energy: Tensor
     atomic_energies: Tensor
     forces: Tensor
     stress: Tensor | None
-    edge_forces: Tensor
+    edge_forces: Tensor | None
+    output: NetworkOutput | None = None
 
 
 def evaluate(
-    potential: Potential, graph: AtomicGraph, *, stress: bool = False, create_graph: bool = False
+    potential: Potential,
+    graph: AtomicGraph,
+    *,
+    stress: bool = False,
+    create_graph: bool = False,
+    node_input: Features | None = None,
 ) -> Evaluation:
     """Energy and its first derivatives.
 
@@ -49,29 +59,62 @@ def evaluate(
         graph: One or several structures.
         stress: Whether to compute the stress.
         create_graph: Keep what is needed to differentiate the result by the parameters (training).
+        node_input: Features of all nodes, lone atoms included, that an auxiliary task adds to the network's own.
 
     Returns:
         Energies, forces and, if asked, stress.
     """
     edges = graph.edge_vectors().detach().requires_grad_(True)
-    with torch.enable_grad():
-        atomic = potential(edges, graph)
-        edge_forces = _first_derivative(atomic, edges, create_graph)
-    return _evaluation(atomic, edges, edge_forces, graph, stress=stress, create_graph=create_graph)
+    differentiate = stress or potential.settings.forces == "gradient"
+    edge_forces = None
+    with torch.set_grad_enabled(differentiate or create_graph):
+        output = potential.features(edges, graph, node_input=node_input)
+        atomic = potential.energies(output, edges, graph)
+        direct = potential.direct_forces(output, graph)
+        if differentiate:
+            edge_forces = _first_derivative(atomic, edges, create_graph)
+        forces = _forces(direct, edge_forces, graph)
+    evaluation = _evaluation(atomic, edges, edge_forces, forces, graph, stress=stress, create_graph=create_graph)
+    return replace(evaluation, output=output) if create_graph else evaluation
 
 
 def _evaluation(
-    atomic: Tensor, edges: Tensor, edge_forces: Tensor, graph: AtomicGraph, *, stress: bool, create_graph: bool
+    atomic: Tensor,
+    edges: Tensor,
+    edge_forces: Tensor | None,
+    forces: Tensor,
+    graph: AtomicGraph,
+    *,
+    stress: bool,
+    create_graph: bool,
 ) -> Evaluation:
     energy = atomic.new_zeros(graph.num_structures).index_add(0, graph.structure, atomic)
-    forces = -divergence(edge_forces, graph)
     return Evaluation(
         energy if create_graph else energy.detach(),
         atomic if create_graph else atomic.detach(),
-        forces,
-        _stress(edges.detach(), edge_forces, graph) if stress else None,
+        forces if create_graph else forces.detach(),
+        _stress(edges.detach(), edge_forces, graph) if stress and edge_forces is not None else None,
         edge_forces,
     )
+
+
+def _forces(direct: Tensor | None, edge_forces: Tensor | None, graph: AtomicGraph) -> Tensor:
+    """Those of the second readout where there is one, else −dE/dx."""
+    if direct is not None:
+        return direct
+    if edge_forces is None:
+        raise RuntimeError("neither direct forces nor a derivative of the energy were computed")
+    return -divergence(edge_forces, graph)
+
+
+def _require_gradient_forces(potential: Potential) -> None:
+    """Second derivatives of an energy that the forces do not belong to would be those of another model."""
+    if potential.settings.forces == "direct":
+        raise InputError(
+            "the forces of this model are a direct readout, not −dE/dx: it has no Hessian, no phonons",
+            key="model.forces",
+            mend="train with forces: gradient",
+        )
 
 
 def _first_derivative(atomic: Tensor, edges: Tensor, create_graph: bool) -> Tensor:
@@ -102,9 +145,13 @@ class HessianOperator:
         potential: The potential.
         graph: One or several structures.
         create_graph: Keep what is needed to differentiate H·v by the parameters.
+
+    Raises:
+        InputError: The forces of the model are not derivatives.
     """
 
     def __init__(self, potential: Potential, graph: AtomicGraph, *, create_graph: bool = False) -> None:
+        _require_gradient_forces(potential)
         self.graph, self.create_graph = graph, create_graph
         self.edges = graph.edge_vectors().detach().requires_grad_(True)
         with torch.enable_grad():
@@ -113,8 +160,9 @@ class HessianOperator:
 
     def evaluation(self, *, stress: bool = False) -> Evaluation:
         """Energy, forces and, if asked, stress: what `evaluate` gives, at no further cost."""
+        forces, keep = -divergence(self.edge_forces, self.graph), self.create_graph
         return _evaluation(
-            self._atomic, self.edges, self.edge_forces, self.graph, stress=stress, create_graph=self.create_graph
+            self._atomic, self.edges, self.edge_forces, forces, self.graph, stress=stress, create_graph=keep
         )
 
     def __call__(self, vector: Tensor) -> Tensor:
@@ -202,7 +250,7 @@ class BlochHessian:
         max_edges: As many q side by side as keep the copies' edges below this, at least one.
 
     Raises:
-        InputError: The graph holds more than one structure.
+        InputError: The graph holds more than one structure, or the forces of the model are not derivatives.
     """
 
     def __init__(
@@ -213,6 +261,7 @@ class BlochHessian:
         create_graph: bool = False,
         max_edges: int = 3_000,
     ) -> None:
+        _require_gradient_forces(potential)
         if graph.num_structures != 1:
             raise InputError("D(q) needs one crystal at a time")
         self.potential, self.cell_graph, self.create_graph = potential, graph, create_graph
@@ -304,9 +353,13 @@ class FirstPass:
         potential: The potential.
         cell: A crystal, or several side by side, each with a wave of its own.
         copies: 2 for real and imaginary parts, 1 where every phase is ±1.
+
+    Raises:
+        InputError: The forces of the potential are not derivatives.
     """
 
     def __init__(self, potential: Potential, cell: AtomicGraph, copies: int) -> None:
+        _require_gradient_forces(potential)
         self.cell, self.copies, self.bloch = cell, copies, Bloch()
         self.graph = batch_graphs([cell] * copies)
         nodes = self.graph.num_atoms + len(potential.species)

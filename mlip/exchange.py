@@ -32,6 +32,16 @@ class Exchange:
         """(N, …) → (E, …): what each edge's source sends."""
         return nodes.flatten(1).index_select(0, self.source).unflatten(1, nodes.shape[1:])
 
+    def receive(self, nodes: Tensor) -> Tensor:
+        """(N, …) → (E, …): what each edge's target holds. Target and edge are in one cell: no phase, ever."""
+        return nodes.flatten(1).index_select(0, self.target).unflatten(1, nodes.shape[1:])
+
+    def largest(self, messages: Tensor) -> Tensor:
+        """(E, C) → (N, C): the largest of zero and what arrives at each target; carries no gradient."""
+        index = self.target.unsqueeze(1).expand_as(messages)
+        zeros = messages.new_zeros(self.num_nodes, messages.shape[1])
+        return zeros.scatter_reduce(0, index, messages.detach(), "amax")
+
     def collect(self, messages: Tensor) -> Tensor:
         """(E, …) → (N, …): the sum of what arrives at each target."""
         flat = messages.flatten(1)

@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from mlip.errors import InputError
 from mlip.exchange import Exchange
 from mlip.graph import AtomicGraph, build_graph
+from mlip.nn.equiformer import Equiformer
+from mlip.nn.features import Features
 from mlip.nn.nequip import NequIP
+from mlip.nn.network import Network, NetworkOutput
 from mlip.nn.zbl import ZBL
 from mlip.settings import ModelSettings, model_settings
 
+ARCHITECTURES: dict[str, type[NequIP] | type[Equiformer]] = {"nequip": NequIP, "equiformer": Equiformer}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -92,7 +96,7 @@ class Potential(nn.Module):
         self.normalization = normalization or Normalization()
         self.metadata: dict[str, Any] = _untrained(settings, self.normalization)
         rng = torch.Generator().manual_seed(settings.seed)
-        self.network = NequIP(
+        self.network: Network = ARCHITECTURES[settings.architecture](
             settings,
             len(self.species),
             avg_num_neighbors=self.normalization.avg_num_neighbors,
@@ -101,6 +105,7 @@ class Potential(nn.Module):
         )
         self.reference = Reference(self.species, self.normalization)
         self.zbl = ZBL(self.species) if settings.zbl else None
+        self.eval()  # dropout is for those who ask for it by train()
 
     @classmethod
     def from_config(
@@ -154,7 +159,7 @@ class Potential(nn.Module):
     @property
     def receptive_field(self) -> float:
         """Farthest atom that can act on an atom's energy, Å."""
-        return self.settings.cutoff * self.settings.num_layers
+        return self.settings.cutoff * self.network.hops
 
     @property
     def dtype(self) -> torch.dtype:
@@ -173,9 +178,6 @@ class Potential(nn.Module):
     def forward(self, edge_vectors: Tensor, graph: AtomicGraph, exchange: Exchange | None = None) -> Tensor:
         """Energies of the atoms, as a function of the edge vectors.
 
-        The energy of a lone atom is E0 exactly: each species' lone atom rides along in the same forward, and its
-        network energy is subtracted.
-
         Args:
             edge_vectors: (E, 3), Å; the leaves of every derivative.
             graph: Species and connectivity; its positions are not looked at.
@@ -184,15 +186,51 @@ class Potential(nn.Module):
         Returns:
             (N,) eV, float64.
         """
-        num_atoms, num_species = graph.num_atoms, len(self.species)
-        lone = torch.arange(num_species, device=graph.species.device)
+        return self.energies(self.features(edge_vectors, graph, exchange), edge_vectors, graph)
+
+    def features(
+        self,
+        edge_vectors: Tensor,
+        graph: AtomicGraph,
+        exchange: Exchange | None = None,
+        node_input: Features | None = None,
+    ) -> NetworkOutput:
+        """What the network says of all nodes: the atoms, and after them a lone atom of each species.
+
+        Args:
+            edge_vectors: (E, 3), Å.
+            graph: Species and connectivity; its positions are not looked at.
+            exchange: How features travel; plain unless given. Must leave room for the lone atoms.
+            node_input: Features of all nodes, lone atoms included, to be added to the network's own.
+        """
+        lone = torch.arange(len(self.species), device=graph.species.device)
         nodes = torch.cat([graph.species, lone])
-        exchange = exchange or Exchange(graph.source, graph.target, num_atoms + num_species)
-        energies, density = self.network(edge_vectors, nodes, exchange)
-        energies, lone_energies = energies.split([num_atoms, num_species])
+        structure = torch.cat([graph.structure, lone + graph.num_structures])
+        exchange = exchange or Exchange(graph.source, graph.target, len(nodes))
+        output: NetworkOutput = self.network(edge_vectors, nodes, exchange, structure, node_input)
+        return output
+
+    def energies(self, output: NetworkOutput, edge_vectors: Tensor, graph: AtomicGraph) -> Tensor:
+        """The network's output → energies of the atoms, (N,) eV, float64.
+
+        The energy of a lone atom is E0 exactly: each species' lone atom rides along in the same forward, and its
+        network energy is subtracted.
+        """
+        sizes = [graph.num_atoms, len(self.species)]
+        energies, lone_energies = output.energies.split(sizes)
+        density = output.density.split(sizes)[0]
         energies = energies - lone_energies.index_select(0, graph.species)
-        total = self.reference(energies, density.split([num_atoms, num_species])[0], graph.species)
+        # the same row may differ in its last bit elsewhere in a matrix product: without neighbours it is zero
+        energies = torch.where(density > 0, energies, torch.zeros_like(energies))
+        total = self.reference(energies, density, graph.species)
         return total if self.zbl is None else total + self._repulsion(self.zbl, edge_vectors, graph)
+
+    def direct_forces(self, output: NetworkOutput, graph: AtomicGraph) -> Tensor | None:
+        """The network's output → direct forces, (N, 3) eV/Å; None where forces are gradients."""
+        if output.forces is None:
+            return None
+        forces = output.forces.split([graph.num_atoms, len(self.species)])[0]
+        return forces * self.reference.scale.to(forces.dtype)
 
     @staticmethod
     def _repulsion(zbl: ZBL, edge_vectors: Tensor, graph: AtomicGraph) -> Tensor:

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mlip.errors import InputError
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"num_layers": 2, "num_channels": (64, 32), "lmax": 2},
-    "small": {"num_layers": 3, "num_channels": (64, 32), "lmax": 2},
-    "medium": {"num_layers": 4, "num_channels": (64, 48), "lmax": 2},
-    "large": {"num_layers": 4, "num_channels": (128, 64), "lmax": 3, "parity": True},
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "nequip": {
+        "fast": {"num_layers": 2, "num_channels": (64, 32), "lmax": 2},
+        "small": {"num_layers": 3, "num_channels": (64, 32), "lmax": 2},
+        "medium": {"num_layers": 4, "num_channels": (64, 48), "lmax": 2},
+        "large": {"num_layers": 4, "num_channels": (128, 64), "lmax": 3, "parity": True},
+    },
+    "equiformer": {
+        "fast": {"num_layers": 1, "num_channels": (64, 32), "lmax": 2},
+        "small": {"num_layers": 2, "num_channels": (64, 32), "lmax": 2},
+        "medium": {"num_layers": 3, "num_channels": (64, 48), "lmax": 2},
+        "large": {"num_layers": 4, "num_channels": (128, 64), "lmax": 3, "mmax": 2, "parity": True},
+    },
+}
+# Keys that mean something to one architecture alone.
+_OWN_KEYS: dict[str, set[str]] = {
+    "nequip": {"mixing", "max_filter_degree"},
+    "equiformer": {
+        *("mmax", "num_heads", "attention_channels", "activation"),
+        *("drop_path", "attention_dropout", "dropout"),
+    },
 }
 
 
@@ -27,7 +43,10 @@ class StrictModel(BaseModel):
 class ModelSettings(StrictModel):
     """What the network is. Every field has a default; ``preset`` changes several defaults at once."""
 
-    architecture: Literal["nequip"] = Field("nequip", description="network family")
+    architecture: Literal["nequip", "equiformer"] = Field(
+        "nequip",
+        description="network family: convolutions with gates (nequip) or equivariant graph attention (equiformer)",
+    )
     preset: Literal["fast", "small", "medium", "large"] = Field("small", description="set of defaults")
     cutoff: float = Field(5.0, gt=0.5, le=20.0, description="radius of the neighbourhood, Å")
     num_layers: int = Field(3, ge=1, le=12, description="interaction layers")
@@ -41,10 +60,35 @@ class ModelSettings(StrictModel):
         None, ge=0, le=12, description="depthwise: highest degree of the filter; null: lmax"
     )
     node_square: bool = Field(True, description="self-product of the aggregated tensors (many-body term)")
-    norm: bool = Field(False, description="normalise each node by one rms over all degrees")
+    norm: bool | Literal["separable"] = Field(
+        False,
+        description="normalise each node by one rms over all degrees (true; equiformer's default); 'separable': "
+        "scalars and tensors apart, as published, with forces: direct alone",
+    )
+    forces: Literal["gradient", "direct"] = Field(
+        "gradient",
+        description="gradient: −dE/dx, exact; direct: a second readout, cheaper, not conservative (pre-training)",
+    )
     num_radial: int = Field(8, ge=1, le=64, description="Bessel functions")
     radial_width: int = Field(64, ge=1, le=1024, description="hidden width of the radial network")
     radial_depth: int = Field(2, ge=1, le=6, description="layers of the radial network")
+    mmax: int | None = Field(
+        None, ge=0, le=6, description="equiformer: highest order m in the edge frame; null: all, up to lmax"
+    )
+    num_heads: int = Field(4, ge=1, le=64, description="equiformer: attention heads")
+    attention_channels: int = Field(16, ge=2, le=256, description="equiformer: channels of a head's logit")
+    activation: Literal["gate", "s2_product"] = Field(
+        "gate",
+        description="equiformer: gates, or a quadratic of the features as functions on the sphere, which a grid "
+        "resolves exactly (a SiLU there is not, and breaks equivariance)",
+    )
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="equiformer: how often a structure skips a branch of a block, in training"
+    )
+    attention_dropout: float = Field(
+        0.0, ge=0, lt=1, description="equiformer: share of attention weights dropped, in training"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="equiformer: share of a node's channels dropped, in training")
     zbl: bool = Field(False, description="add the Ziegler–Biersack–Littmark repulsion at short range")
     seed: int = Field(1, ge=0, description="seed of the initial weights")
 
@@ -53,8 +97,11 @@ class ModelSettings(StrictModel):
     def _fill_from_preset(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        name = values.get("preset", "small")
-        return {**PRESETS.get(name, {}), **values} if isinstance(name, str) else values
+        name, architecture = values.get("preset", "small"), values.get("architecture", "nequip")
+        if not isinstance(name, str) or not isinstance(architecture, str):
+            return values
+        own = {"norm": True} if architecture == "equiformer" else {}
+        return {**own, **PRESETS.get(architecture, {}).get(name, {}), **values}
 
     @field_validator("num_channels", mode="before")
     @classmethod
@@ -67,6 +114,35 @@ class ModelSettings(StrictModel):
         if min(value) < 1 or max(value) > 4096:
             raise ValueError("channels must lie between 1 and 4096")
         return value
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_architecture(self) -> Self:
+        for architecture, keys in _OWN_KEYS.items():
+            foreign = sorted(keys & self._changed()) if architecture != self.architecture else []
+            if foreign:
+                raise ValueError(
+                    f"'{foreign[0]}' belongs to architecture: {architecture}, not to {self.architecture}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_smooth(self) -> Self:
+        if self.norm == "separable" and self.architecture != "equiformer":
+            raise ValueError("norm: separable belongs to architecture: equiformer, not to nequip")
+        if self.norm == "separable" and self.forces != "direct":
+            raise ValueError(
+                "norm: separable has a kink where tensors vanish by symmetry, which ruins phonons: "
+                "use norm: true, or forces: direct"
+            )
+        if self.norm is False and self.architecture == "equiformer":
+            raise ValueError("norm: false would let the sums of an equiformer grow without limit: true or separable")
+        if self.forces == "direct" and self.zbl:
+            raise ValueError("zbl is an energy and needs forces: gradient")
+        return self
+
+    def _changed(self) -> set[str]:
+        fields = type(self).model_fields
+        return {name for name, field in fields.items() if getattr(self, name) != field.default}
 
 
 def model_settings(config: ModelSettings | Mapping[str, Any]) -> ModelSettings:
@@ -97,4 +173,6 @@ def settings_error(error: ValidationError, known: list[str], file: Any = None) -
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         mend = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
         return InputError("unknown key", key=key, mend=mend, file=file)
+    if first["type"] == "value_error" and isinstance(first["input"], Mapping):  # a rule between several keys
+        return InputError(str(first["ctx"]["error"]), key=key or None, file=file)
     return InputError(f"{first['msg']}, got {first['input']!r}", key=key, file=file)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from mlip.datasets.frame import LabelledFrame
@@ -30,7 +31,9 @@ class Batch:
         has_stress: (B,) bool.
         weight: (B,), weight of each frame in the loss.
         num_atoms: (B,), atoms in each frame.
-        labels: How many frames (energy, stress) or atoms (forces) carry each label.
+        corrupted: (N,) bool, atoms that were moved by noise; they have no force label, though ``forces`` keeps it.
+        noise: (N, 3), how far they were moved in units of σ, float64; 0 elsewhere.
+        labels: How many frames (energy, stress) or atoms (forces, noise) carry each label.
         frames: Index of each frame in its set.
     """
 
@@ -43,6 +46,8 @@ class Batch:
     has_stress: Tensor
     weight: Tensor
     num_atoms: Tensor
+    corrupted: Tensor
+    noise: Tensor
     labels: dict[str, int]
     frames: tuple[int, ...]
 
@@ -52,7 +57,10 @@ class Batch:
         return replace(self, graph=self.graph.to(device=device), **tensors)
 
 
-_TENSORS = ("energy", "forces", "stress", "has_energy", "has_forces", "has_stress", "weight", "num_atoms")
+_TENSORS = (
+    *("energy", "forces", "stress", "has_energy", "has_forces", "has_stress"),
+    *("weight", "num_atoms", "corrupted", "noise"),
+)
 
 
 def collate(samples: Sequence[Batch]) -> Batch:
@@ -83,10 +91,13 @@ def sample(frame: LabelledFrame, graph: AtomicGraph, index: int) -> Batch:
         has_stress=has_stress,
         weight=torch.tensor([float(frame.weight)], dtype=torch.float64),
         num_atoms=torch.tensor([count], dtype=torch.float64),
+        corrupted=torch.zeros(count, dtype=torch.bool),
+        noise=torch.zeros(count, 3, dtype=torch.float64),
         labels={
             "energy": int(has_energy.sum()),
             "forces": int(has_forces.sum()),
             "stress": int(has_stress.sum()),
+            "noise": 0,
         },
         frames=(index,),
     )
@@ -126,16 +137,21 @@ class FrameSet:
         dtype: torch.dtype,
     ) -> None:
         self.name, self.frames = name, list(frames)
+        self._options: dict[str, Any] = {"cutoff": cutoff, "species": species, "dtype": dtype}
         self.samples: list[Batch] = []
         for index, frame in enumerate(slowly(self.frames, f"neighbours in {name}")):
             try:
-                graph = build_graph(frame.atoms, cutoff, species, dtype=dtype)
+                graph = self.graph(frame.atoms)
             except InputError as error:
                 raise InputError(error.problem, file=frame.file, frame=frame.index, mend=error.mend) from None
             self.samples.append(sample(frame, graph, index))
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def graph(self, atoms: Atoms) -> AtomicGraph:
+        """The graph of a structure, as those of the frames are."""
+        return build_graph(atoms, **self._options)
 
     def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
         """The frames of these indices as one batch."""

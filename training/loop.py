@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlip.potential import Potential
 from mlip.training.checkpoint import CheckpointClock, explained, save_checkpoint
+from mlip.training.corruption import Corruption
 from mlip.training.curvature import Question
 from mlip.training.data import Batch, FrameSet, Sampler
 from mlip.training.distributed import Group
@@ -42,6 +43,7 @@ class Loop:
         state: Changed in place; may come from a checkpoint.
         loss: What is minimised.
         train: Frames to train on.
+        corruption: Moves atoms of the training frames; None without denoising.
         validation: Frames the best model is chosen by.
         group: The processes that train together.
         folder: The run's folder; only the first process writes.
@@ -60,6 +62,7 @@ class Loop:
         loss: Loss,
         train: FrameSet,
         validation: FrameSet,
+        corruption: Corruption | None = None,
         group: Group,
         folder: Path,
         seed: int,
@@ -70,6 +73,7 @@ class Loop:
     ) -> None:
         self.settings, self.state, self.loss, self.group = settings, state, loss, group
         self.train, self.validation, self.folder = train, validation, folder
+        self.corruption = corruption
         self.sampler = Sampler(len(train), settings.batch_size, seed)
         self.budget = Budget.from_settings(settings, self.sampler.steps_per_epoch)
         self.curvature = curvature
@@ -137,7 +141,7 @@ class Loop:
     def _before_step(self, indices: list[int], stop: StopRequest) -> tuple[int, float]:
         """Gather this process's frames and agree with the others on counts, signals, time and checkpoints."""
         mine = self.group.share(indices)
-        self._batch = self.train.batch(mine, self.state.model.device) if mine else None
+        self._batch = self._make_batch(mine) if mine else None
         counts = self.loss.counts(self._batch) if self._batch else [0] * len(self.loss.terms)
         questions = self._questions()
         asked = 0 if self.curvature is None else self.curvature.count(questions)
@@ -165,12 +169,18 @@ class Loop:
         whole = of_frames and self._batch is not None and len(questions) == len(self._batch.frames)
         return Probing(questions, asked, of_batch=whole)
 
+    def _make_batch(self, indices: list[int]) -> Batch:
+        device = self.state.model.device
+        if self.corruption is None:
+            return self.train.batch(indices, device)
+        return self.corruption.batch(indices, self.state.position.step).to(device)
+
     def _advance(self, progress: float) -> None:
         position, batch = self.state.position, self._batch
         factor = self.state.schedule.factor(progress) * warmup(position.step, self.settings.warmup_steps)
         try:
             rate = self.settings.learning_rate * factor
-            value, prediction = self.step(self.state, batch, self._counts, rate, self._probing)
+            value, prediction = self.step(self.state, batch, self._counts, rate, progress, self._probing)
         except DivergenceError as error:
             names = [self.train.frames[index].name for index in error.frames]
             raise DivergenceError(error.problem, error.frames, names) from None

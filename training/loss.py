@@ -9,21 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mlip.training.data import Batch
-from mlip.training.settings import LossTermSettings
+from mlip.training.settings import DensSettings, LossTermSettings
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the loss compares with the labels: energy (B,) eV, forces (N, 3) eV/Å, stress (B, 3, 3) eV/Å³."""
+    """What the loss compares with the labels.
+
+    Attributes:
+        energy: (B,), eV.
+        forces: (N, 3), eV/Å.
+        stress: (B, 3, 3), eV/Å³; None where no label asks for it.
+        noise: (N, 3), displacements in units of σ; None where no atom was moved.
+    """
 
     energy: Tensor
     forces: Tensor
     stress: Tensor | None
+    noise: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -89,11 +98,37 @@ NORMS: dict[str, Callable[[Tensor, float], Tensor]] = {"mse": mse, "mae": mae, "
 _COLUMNS = {"energy": 1, "forces": 3, "stress": 9}
 
 
+class Term(Protocol):
+    """A sum over labels and a count."""
+
+    @property
+    def label(self) -> str | None:
+        """The label that some frame must carry; None for what the run itself makes."""
+
+    def weight(self, progress: float) -> float:
+        """Factor of the term when this share of the run is over."""
+
+    def count(self, batch: Batch) -> int:
+        """How many values the term averages over in this batch."""
+
+    def sum(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Weighted sum over these values, a float64 scalar."""
+
+
 @dataclass(frozen=True)
 class LossTerm:
     """One term (target, weight, norm)."""
 
     settings: LossTermSettings
+
+    @property
+    def label(self) -> str | None:
+        """The label it compares with."""
+        return self.settings.target
+
+    def weight(self, progress: float) -> float:  # noqa: ARG002
+        """The factor of the settings, never changed."""
+        return self.settings.weight
 
     def count(self, batch: Batch) -> int:
         """How many values the term averages over in this batch."""
@@ -107,20 +142,49 @@ class LossTerm:
 
 
 @dataclass(frozen=True)
+class DenoisingTerm:
+    """Mean square of the error of the noise, in units of σ, over the components of the atoms that were moved."""
+
+    settings: DensSettings
+
+    @property
+    def label(self) -> str | None:
+        """None: the noise is the run's own."""
+        return None
+
+    def weight(self, progress: float) -> float:
+        """Falls linearly to zero where the settings say so."""
+        return self.settings.weight * (1.0 - min(progress, 1.0) if self.settings.decay else 1.0)
+
+    def count(self, batch: Batch) -> int:
+        """Three for each atom that was moved."""
+        return 3 * batch.labels["noise"]
+
+    def sum(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Σ w_f |noise − label|²."""
+        if prediction.noise is None:
+            return torch.zeros((), dtype=torch.float64, device=batch.noise.device)
+        weights = batch.weight.index_select(0, batch.graph.structure)
+        error = _masked(prediction.noise.double() - batch.noise, batch.corrupted, weights, batch.labels["noise"])
+        return (error.weights * error.values.square()).sum()
+
+
+@dataclass(frozen=True)
 class Loss:
     """The whole loss: the terms whose weight is not zero."""
 
-    terms: tuple[LossTerm, ...]
+    terms: tuple[Term, ...]
 
     @classmethod
-    def from_settings(cls, settings: Sequence[LossTermSettings]) -> Loss:
-        """The terms as given."""
-        return cls(tuple(LossTerm(term) for term in settings if term.weight > 0))
+    def from_settings(cls, settings: Sequence[LossTermSettings], dens: DensSettings | None = None) -> Loss:
+        """The terms as given, and that of the auxiliary task."""
+        auxiliary = [] if dens is None else [DenoisingTerm(dens)]
+        return cls((*(LossTerm(term) for term in settings if term.weight > 0), *auxiliary))
 
     @property
     def targets(self) -> set[str]:
         """Labels that the loss needs."""
-        return {term.settings.target for term in self.terms}
+        return {term.label for term in self.terms if term.label is not None}
 
     def counts(self, batch: Batch) -> list[int]:
         """Values per term in this batch; to be summed over processes before the division."""
@@ -130,7 +194,7 @@ class Loss:
         """Weighted sums per term."""
         return [term.sum(prediction, batch) for term in self.terms]
 
-    def total(self, sums: Sequence[Tensor], counts: Sequence[float]) -> Tensor:
+    def total(self, sums: Sequence[Tensor], counts: Sequence[float], progress: float = 0.0) -> Tensor:
         """Σ weight · sum / count; a term without a label in the batch adds nothing."""
         parts = zip(self.terms, sums, counts, strict=True)
-        return torch.stack([t.settings.weight * value / max(count, 1.0) for t, value, count in parts]).sum()
+        return torch.stack([t.weight(progress) * value / max(count, 1.0) for t, value, count in parts]).sum()

@@ -10,7 +10,7 @@ from mlip.training.settings import LoopSettings
 
 
 def make_optimizer(model: nn.Module, settings: LoopSettings) -> Optimizer:
-    """The optimiser of the settings; biases and other vectors are not decayed."""
+    """The optimiser of the settings, of all parameters of a module; biases and other vectors are not decayed."""
     if settings.optimizer == "muon":
         trained = [p for p in model.parameters() if p.requires_grad]
         return Muon(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)

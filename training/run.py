@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
+from torch import nn
 
 from mlip.errors import InputError
 from mlip.potential import Potential
 from mlip.report import Check, plain
 from mlip.training.card import data_digest, data_ranges, versions
 from mlip.training.checkpoint import explained, load_checkpoint
+from mlip.training.corruption import Corruption
 from mlip.training.curvature_data import CurvatureData, load_curvature
 from mlip.training.data import FrameSet, Sampler
+from mlip.training.denoising import DenoisingTask
 from mlip.training.distributed import Group, choose_device, process_group
 from mlip.training.ema import make_average
 from mlip.training.evaluation import EvaluationResult, evaluate
@@ -148,7 +151,7 @@ class _Run:
 
     def __init__(self, settings: TrainingSettings, device: torch.device, group: Group, console: Console) -> None:
         self.settings, self.device, self.group, self.console = settings, device, group, console
-        self.loss = Loss.from_settings(settings.loss)
+        self.loss = Loss.from_settings(settings.loss, settings.dens)
 
     def run(self, *, resume: bool, force: bool) -> TrainResult:
         """Everything in order."""
@@ -175,6 +178,7 @@ class _Run:
             loss=self.loss,
             train=training,
             validation=validation,
+            corruption=self._corruption(training),
             group=self.group,
             folder=folder,
             seed=self.settings.seed,
@@ -257,7 +261,17 @@ class _Run:
     def _state(self, model: Potential) -> TrainingState:
         settings = self.settings.training
         average = make_average(model, settings.ema)
-        return TrainingState(model, average, make_optimizer(model, settings), make_schedule(settings))
+        task = None if self.settings.dens is None else self._task(model)
+        trained = model if task is None else nn.ModuleList([model, task])
+        return TrainingState(model, average, make_optimizer(trained, settings), make_schedule(settings), task)
+
+    def _task(self, model: Potential) -> DenoisingTask:
+        task = DenoisingTask(model, seed=self.settings.seed)
+        return task.to(device=self.device, dtype=model.dtype)
+
+    def _corruption(self, training: FrameSet) -> Corruption | None:
+        dens = self.settings.dens
+        return None if dens is None else Corruption(training, dens, self.settings.seed)
 
     def _card(self, data: RunData, training: FrameSet, references: RunReferences, model: Potential) -> dict[str, Any]:
         return {

@@ -282,6 +282,28 @@ class HessianSettings(Settings):
         return self
 
 
+class DensSettings(Settings):
+    """Denoising non-equilibrium structures (2403.09549) as an auxiliary task, of which the file keeps no trace."""
+
+    sigma: float = Field(default=0.05, gt=0, le=1, description="Standard deviation of the noise (Å).")
+    weight: float = Field(default=5.0, gt=0, description="Factor of the mean square of (predicted − true) noise/σ.")
+    decay: bool = Field(default=True, description="Let the weight fall linearly to zero over the run.")
+    probability: float = Field(default=0.25, gt=0, le=1, description="Share of the frames that are corrupted.")
+    ratio: float = Field(default=0.25, gt=0, lt=1, description="Share of such a frame's atoms that are moved.")
+    max_force: float = Field(
+        default=30.0, gt=0, description="Frames with a larger force on an atom stay as they are (eV/Å)."
+    )
+    ladder: bool = Field(
+        default=False, description="Draw σ for each frame from 50 logarithmic steps from 0.01 to 0.5 Å."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_sigma(self) -> Self:
+        if self.ladder and "sigma" in changed_fields(self):
+            raise ValueError("'sigma' and 'ladder' exclude one another")
+        return self
+
+
 class TrainingSettings(Settings):
     """A whole training run. The smallest configuration is a data path and a cutoff."""
 
@@ -295,7 +317,7 @@ class TrainingSettings(Settings):
         description="Terms, in eV/atom, eV/Å and eV/Å³.",
     )
     training: LoopSettings = Field(default_factory=LoopSettings, description="The optimisation.")
-    dens: None = Field(default=None, description="Denoising as an auxiliary task (not available yet).")
+    dens: DensSettings | None = Field(default=None, description="Denoising as an auxiliary task; null: none.")
     hessian: HessianSettings | None = Field(default=None, description="Curvature as an auxiliary task; null: off.")
     init_from: Path | None = Field(default=None, description="A model whose weights to start from (fine-tuning).")
 
@@ -305,12 +327,6 @@ class TrainingSettings(Settings):
         if isinstance(data, dict) and isinstance(data.get("model"), dict):
             return {**data, "model": {"seed": data.get("seed", 1), **data["model"]}}
         return data
-
-    @field_validator("dens", mode="before")
-    @classmethod
-    def _not_available_yet(cls, value: Any) -> None:
-        if value is not None:
-            raise ValueError("not available yet: only null is accepted")
 
     @field_validator("loss")
     @classmethod
@@ -336,6 +352,17 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"hessian.start_minutes {start:g} is not within max_minutes {self.training.max_minutes:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_can_be_told(self) -> Self:
+        model = self.model
+        if self.dens is not None and self.hessian is not None and self.hessian.data is None:
+            raise ValueError(
+                "dens moves atoms of the very frames whose Hessians would be probed: name them in hessian.data"
+            )
+        if self.dens is not None and (model.lmax < 1 or (model.architecture == "nequip" and model.num_layers < 2)):
+            raise ValueError("dens needs vectors in the network: lmax ≥ 1 (and for nequip num_layers ≥ 2)")
         return self
 
     @property

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
 from mlip.potential import Potential
+from mlip.training.denoising import DenoisingTask
 from mlip.training.ema import NoAverage, WeightAverage
 from mlip.training.schedule import Schedule
 
@@ -55,7 +58,7 @@ class Clock:
 
 @dataclass
 class TrainingState:
-    """Weights, their average, optimiser, schedule, position and clock.
+    """Weights, their average, those of an auxiliary task, optimiser, schedule, position and clock.
 
     No random state is kept: the order of frames and the noise of a step follow from the seed and the step's
     number (`mlip.training.data.Sampler`, `mlip.training.step`).
@@ -65,13 +68,21 @@ class TrainingState:
     average: WeightAverage | NoAverage
     optimizer: Optimizer
     schedule: Schedule
+    task: DenoisingTask | None = None
     position: Position = field(default_factory=Position)
     clock: Clock = field(default_factory=Clock)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All that is trained: the model, and the task that leaves no trace in it."""
+        yield from self.model.parameters()
+        if self.task is not None:
+            yield from self.task.parameters()
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only."""
         return {
             "model": self.model.state_dict(),
+            "task": {} if self.task is None else self.task.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -82,6 +93,8 @@ class TrainingState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where the other run was."""
         self.model.load_state_dict(state["model"])
+        if self.task is not None:
+            self.task.load_state_dict(state["task"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

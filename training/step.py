@@ -78,6 +78,7 @@ class Step:
         batch: Batch | None,
         counts: Sequence[float],
         rate: float,
+        progress: float,
         probing: Probing | None = None,
     ) -> tuple[Tensor, Prediction | None]:
         """Forward, backward, all-reduce, clip, update.
@@ -87,6 +88,7 @@ class Step:
             batch: This process's frames; None when it has none of this batch.
             counts: Labels per term over all processes.
             rate: Learning rate.
+            progress: Share of the run that is over, on which weights of the loss may depend.
             probing: Questions to the curvature; None in a step without.
 
         Returns:
@@ -98,11 +100,11 @@ class Step:
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
-        value, prediction = self._terms(state.model, batch, counts, probing)
+        value, prediction = self._terms(state, batch, counts, progress, probing)
         if value.requires_grad:
             value.backward()
         value = value.detach()
-        parameters = [p for p in state.model.parameters() if p.requires_grad]
+        parameters = [p for p in state.parameters() if p.requires_grad]
         value = self.group.sum_gradients(parameters, value)
         norm = clip_gradients(parameters, self.clip)
         if not bool(torch.isfinite(norm) & torch.isfinite(value)):
@@ -115,33 +117,51 @@ class Step:
         return value, prediction
 
     def _terms(
-        self, model: Potential, batch: Batch | None, counts: Sequence[float], probing: Probing | None
+        self,
+        state: TrainingState,
+        batch: Batch | None,
+        counts: Sequence[float],
+        progress: float,
+        probing: Probing | None,
     ) -> tuple[Tensor, Prediction | None]:
         """The loss, to be differentiated once.
 
         A second backward pass would add in place to gradients of the first, and autograd may have handed one tensor
         to two parameters (`clip_gradients`).
         """
+        model = state.model
         if batch is not None and self.curvature is not None and probing is not None and probing.of_batch:
-            return self._together(model, batch, counts, self.curvature, probing)
+            return self._together(model, batch, counts, progress, self.curvature, probing)
         value = torch.zeros((), dtype=torch.float64, device=model.device)
         prediction = None
         if batch is not None:
-            prediction = predict(model, batch, stress="stress" in self.loss.targets, create_graph=True)
-            value = value + self.loss.total(self.loss.sums(prediction, batch), counts)
+            prediction = self._predict(state, batch)
+            value = value + self.loss.total(self.loss.sums(prediction, batch), counts, progress)
         if self.curvature is not None and probing is not None and probing.mine:
             value = value + self.curvature.value(model, probing.mine, probing.count)
         return value, prediction
 
+    def _predict(self, state: TrainingState, batch: Batch) -> Prediction:
+        stress = "stress" in self.loss.targets
+        if state.task is not None and batch.labels["noise"]:
+            return state.task.predict(state.model, batch, stress=stress)
+        return predict(state.model, batch, stress=stress, create_graph=True)
+
     def _together(
-        self, model: Potential, batch: Batch, counts: Sequence[float], curvature: CurvatureLoss, probing: Probing
+        self,
+        model: Potential,
+        batch: Batch,
+        counts: Sequence[float],
+        progress: float,
+        curvature: CurvatureLoss,
+        probing: Probing,
     ) -> tuple[Tensor, Prediction]:
         """Where every frame of the batch is probed, one first derivative serves forces and products."""
         operator = HessianOperator(model, batch.graph, create_graph=True)
         out = operator.evaluation(stress="stress" in self.loss.targets)
         prediction = Prediction(out.energy, out.forces, out.stress)
         waves = [question for question in probing.mine if isinstance(question, Wave)]
-        value = self.loss.total(self.loss.sums(prediction, batch), counts)
+        value = self.loss.total(self.loss.sums(prediction, batch), counts, progress)
         return value + curvature.total(answer_with(operator, waves), probing.count), prediction
 
 

@@ -25,6 +25,21 @@ class Features:
     pseudo: Tensor | None = None
 
 
+def added(first: Features, second: Features) -> Features:
+    """The sum; what only one of them has is taken as it is."""
+    return Features(
+        first.scalars + second.scalars,
+        _added(first.tensors, second.tensors),
+        _added(first.pseudo, second.pseudo),
+    )
+
+
+def _added(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
 def present(tensor: Tensor | None) -> Tensor:
     """What a layer was built to expect.
 
@@ -49,6 +64,7 @@ class EdgeContext:
         pseudo_from_frame: (E, D + 1, R'), the same for pseudo features.
         species: (N,), of the nodes.
         one_hot: (N, S, 1), species of the nodes.
+        structure: (N,), the structure each node belongs to, of a lone atom its own.
         exchange: How features travel.
     """
 
@@ -60,6 +76,7 @@ class EdgeContext:
     pseudo_from_frame: Tensor | None
     species: Tensor
     one_hot: Tensor
+    structure: Tensor
     exchange: Exchange
 
 

@@ -18,6 +18,7 @@ class EdgeGeometry:
 
     Attributes:
         length: (E, 1), Å.
+        direction: (E, 3), unit vectors from target to source.
         envelope: (E, 1), 1 at zero distance, 0 with three derivatives at the cutoff.
         basis: (E, num_radial), radial functions without the envelope.
         harmonics: (E, L, D), the m = 0 rows of the rotation to the edge frame; None for lmax 0.
@@ -26,6 +27,7 @@ class EdgeGeometry:
     """
 
     length: Tensor
+    direction: Tensor
     envelope: Tensor
     basis: Tensor
     harmonics: Tensor | None
@@ -132,13 +134,16 @@ class Geometry(nn.Module):
         num_radial: Radial functions.
         frames: Whether any layer rotates tensors into the edge frame.
         pseudo: Whether any layer has pseudo features.
+        mmax: Highest order m that is carried in the edge frame; all unless given.
     """
 
-    def __init__(self, lmax: int, cutoff: float, num_radial: int, *, frames: bool, pseudo: bool) -> None:
+    def __init__(
+        self, lmax: int, cutoff: float, num_radial: int, *, frames: bool, pseudo: bool, mmax: int | None = None
+    ) -> None:
         super().__init__()
         self.lmax, self.cutoff = lmax, cutoff
         self.radial_basis = RadialBasis(num_radial, cutoff)
-        self.frames = EdgeFrames(lmax, pseudo=pseudo) if frames and lmax > 0 else None
+        self.frames = EdgeFrames(lmax, pseudo=pseudo, mmax=mmax) if frames and lmax > 0 else None
         self.harmonics = Harmonics(lmax) if not frames and lmax > 0 else None
 
     def forward(self, edge_vectors: Tensor) -> EdgeGeometry:
@@ -153,6 +158,7 @@ class Geometry(nn.Module):
             harmonics = self.harmonics(direction)
         return EdgeGeometry(
             length=length,
+            direction=direction,
             envelope=envelope(length / self.cutoff),
             basis=self.radial_basis(length),
             harmonics=harmonics,
@@ -164,14 +170,15 @@ class Geometry(nn.Module):
 class EdgeFrames(nn.Module):
     """Block-diagonal rotations to the edge frame, rows m-major, assembled from the Wigner blocks."""
 
-    def __init__(self, lmax: int, *, pseudo: bool) -> None:
+    def __init__(self, lmax: int, *, pseudo: bool, mmax: int | None = None) -> None:
         super().__init__()
         self.blocks = WignerBlocks(lmax)
-        rows = frame_rows(lmax, 1, lmax)
+        highest = lmax if mmax is None else mmax
+        rows = frame_rows(lmax, 1, highest)
         self.register_buffer("index", flat_index(lmax, rows, 1), persistent=False)
         self.shape = (len(rows), (lmax + 1) ** 2 - 1)
         self.pseudo = pseudo
-        folded, signs = phase_folded(frame_rows(lmax, 0, lmax))
+        folded, signs = phase_folded(frame_rows(lmax, 0, highest))
         self.register_buffer("pseudo_index", flat_index(lmax, folded, 0), persistent=False)
         self.constants = Constants(signs=signs.view(1, -1, 1))
         self.pseudo_shape = (len(folded), (lmax + 1) ** 2)

@@ -29,9 +29,10 @@ def frame_rows(lmax: int, lmin: int, mmax: int) -> list[tuple[int, int]]:
     return rows
 
 
-def signed_sizes(lmax: int, lmin: int) -> list[int]:
+def signed_sizes(lmax: int, lmin: int, mmax: int | None = None) -> list[int]:
     """Rows of m = 0, +1, −1, +2 …: how the edge frame is split where every sign of m is a matrix of its own."""
-    return [lmax + 1 - lmin] + [lmax + 1 - m for m in range(1, lmax + 1) for _ in range(2)]
+    highest = lmax if mmax is None else mmax
+    return [lmax + 1 - lmin] + [lmax + 1 - m for m in range(1, highest + 1) for _ in range(2)]
 
 
 def flat_index(lmax: int, rows: list[tuple[int, int]], lmin: int) -> Tensor:

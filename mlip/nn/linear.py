@@ -60,14 +60,17 @@ class DegreeLinear(nn.Module):
         outputs: Channels out.
         rng: Source of the initial weights.
         lmin: Lowest degree in the block.
+        gain: Factor on the result.
     """
 
     degrees: Tensor
 
-    def __init__(self, lmax: int, inputs: int, outputs: int, rng: torch.Generator, lmin: int = 1) -> None:
+    def __init__(
+        self, lmax: int, inputs: int, outputs: int, rng: torch.Generator, lmin: int = 1, gain: float = 1.0
+    ) -> None:
         super().__init__()
         self.weight = normal(rng, lmax + 1 - lmin, inputs, outputs)
-        self.scale = 1 / math.sqrt(inputs)
+        self.scale = gain / math.sqrt(inputs)
         self.register_buffer("degrees", degree_of_rows(lmax, lmin), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

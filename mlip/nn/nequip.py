@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,47 +10,17 @@ from torch import Tensor, nn
 
 from mlip.exchange import Exchange
 from mlip.nn.depthwise_mix import DepthwiseMix, FinalDepthwiseMix, ScalarDepthwiseMix
-from mlip.nn.features import EdgeContext, EdgeMix, Features
+from mlip.nn.features import EdgeContext, EdgeMix, Features, added
 from mlip.nn.geometry import EdgeGeometry, Geometry
-from mlip.nn.linear import Linear, SpeciesLinear, normal, silu
+from mlip.nn.linear import normal
 from mlip.nn.linear_mix import FinalLinearMix, LinearMix, ScalarLinearMix
+from mlip.nn.network import Network, NetworkOutput, RadialEmbedding, make_direct_readout, weighted_back
 from mlip.nn.node import NodeUpdate, RMSNorm
+from mlip.nn.readout import ScalarReadout, VectorReadout
 from mlip.settings import ModelSettings
 
 
-class RadialEmbedding(nn.Module):
-    """Hidden radial features shared by all layers: the basis, and which two species face each other."""
-
-    def __init__(self, num_species: int, num_radial: int, width: int, rng: torch.Generator) -> None:
-        super().__init__()
-        self.linear = Linear(num_radial, width, rng)
-        self.source = normal(rng, num_species, width)
-        self.target = normal(rng, num_species, width)
-
-    def forward(self, basis: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """(E, num_radial) and the species of both ends (E,) → (E, width), without the activation's gain."""
-        num_species = self.source.shape[0]
-        pairs = (self.source.unsqueeze(1) + self.target.unsqueeze(0)).flatten(0, 1) * 0.5
-        return nn.functional.silu(self.linear(basis) + pairs.index_select(0, source * num_species + target))
-
-
-class ScalarReadout(nn.Module):
-    """Last messages and scalars → one number per node."""
-
-    def __init__(self, num_species: int, messages: int, scalars: int, rng: torch.Generator) -> None:
-        super().__init__()
-        self.linear = Linear(messages, scalars, rng)
-        self.connect = SpeciesLinear(num_species, scalars, scalars, rng)
-        self.hidden = Linear(scalars, scalars, rng)
-        self.last = Linear(scalars, 1, rng)
-
-    def forward(self, messages: Tensor, scalars: Tensor, one_hot: Tensor) -> Tensor:
-        """(N, messages), (N, scalars) → (N,)."""
-        total = (self.linear(messages) + self.connect(scalars, one_hot)) * (1 / math.sqrt(2))
-        return self.last(silu(self.hidden(silu(total)))).squeeze(1)
-
-
-class NequIP(nn.Module):
+class NequIP(Network):
     """Equivariant message passing with gates (2101.03164) on the edge-frame kernel.
 
     Pseudo features (parity on) exist only where they can still reach the energy: they need one layer to arise
@@ -73,13 +43,11 @@ class NequIP(nn.Module):
         message_scale: float,
         rng: torch.Generator,
     ) -> None:
-        super().__init__()
+        super().__init__(settings, num_species, avg_num_neighbors=avg_num_neighbors, message_scale=message_scale)
         s, n = settings, settings.num_layers
         scalars, tensors = s.num_channels
         pseudo_out = [tensors if s.parity and s.lmax and 1 <= k <= n - 3 else 0 for k in range(n)]
         pseudo_in = [0, *pseudo_out[:-1]]
-        self.num_species = num_species
-        self.message_scale = message_scale / math.sqrt(avg_num_neighbors)
         self.geometry = Geometry(s.lmax, s.cutoff, s.num_radial, frames=n > 2, pseudo=any(pseudo_out))
         self.embedding = normal(rng, num_species, scalars)
         self.radial = RadialEmbedding(num_species, s.num_radial, s.radial_width, rng)
@@ -103,46 +71,53 @@ class NequIP(nn.Module):
         )
         self.norm = RMSNorm() if s.norm else None
         self.readout = ScalarReadout(num_species, mixes[-1].out_scalars, scalars, rng)
+        self.direct = make_direct_readout(self, s, rng)
 
-    def forward(self, edge_vectors: Tensor, species: Tensor, exchange: Exchange) -> tuple[Tensor, Tensor]:
-        """Energies of the nodes, and how full their neighbourhoods are.
+    @property
+    def hops(self) -> int:
+        """Edges between an atom and the farthest one that acts on its energy: one per layer."""
+        return self.settings.num_layers
 
-        Args:
-            edge_vectors: (E, 3), Å.
-            species: (N,), of all nodes.
-            exchange: How features travel between the nodes.
+    @property
+    def accepts_node_input(self) -> bool:
+        """Whether a layer sees tensors that further input can be added to."""
+        return self.settings.lmax > 0 and self.settings.num_layers > 1
 
-        Returns:
-            (N,) energies in units of the potential's energy scale, and (N,) sums of the envelope over neighbours.
-        """
+    def forward(
+        self,
+        edge_vectors: Tensor,
+        species: Tensor,
+        exchange: Exchange,
+        structure: Tensor,
+        node_input: Features | None = None,
+    ) -> NetworkOutput:
+        """Energies of the nodes; see :class:`mlip.nn.network.Network`."""
         geometry = self.geometry(edge_vectors)
-        edges = self._context(geometry, species, exchange)
+        edges = self._context(geometry, species, exchange, structure)
         features = Features(self.embedding.index_select(0, species))
-        for mix, update in zip(self.mixes, self.updates, strict=False):
+        for k, (mix, update) in enumerate(zip(self.mixes, self.updates, strict=False)):
             features = update(mix(features, edges), features, edges)
             features = features if self.norm is None else self.norm(features)
+            features = features if node_input is None or k > 0 else added(features, node_input)
         messages = self.mixes[-1](features, edges)
         energies = self.readout(messages.scalars, features.scalars, edges.one_hot)
-        return energies, exchange.collect(geometry.envelope).squeeze(1)
+        density = exchange.collect(geometry.envelope).squeeze(1)
+        forces = None if self.direct is None else self.direct(features, edges)
+        return NetworkOutput(energies, density, features, edges, forces)
 
-    def _context(self, geometry: EdgeGeometry, species: Tensor, exchange: Exchange) -> EdgeContext:
-        weight = geometry.envelope * self.message_scale
-        source = species.index_select(0, exchange.source)
-        target = species.index_select(0, exchange.target)
+    def vector_readout(self, rng: torch.Generator) -> VectorReadout:
+        """A head for one vector per node."""
+        s = self.settings
+        scalars, tensors = s.num_channels
+        tensors = tensors if s.num_layers > 1 else 0
+        return VectorReadout(s.lmax, scalars, tensors, s.radial_width, s.radial_depth, rng)
 
-        def back(matrix: Tensor | None) -> Tensor | None:
-            return None if matrix is None else (matrix * weight.unsqueeze(1)).transpose(1, 2)
-
-        return EdgeContext(
-            geometry=geometry,
-            radial=self.radial(geometry.basis, source, target),
-            weight=weight,
-            harmonics_back=back(geometry.harmonics),
-            from_frame=back(geometry.to_frame),
-            pseudo_from_frame=back(geometry.pseudo_to_frame),
-            species=species,
-            one_hot=nn.functional.one_hot(species, self.num_species).to(weight.dtype).unsqueeze(2),
-            exchange=exchange,
+    def _context(self, geometry: EdgeGeometry, species: Tensor, exchange: Exchange, structure: Tensor) -> EdgeContext:
+        edges = super()._context(geometry, species, exchange, structure)
+        return replace(
+            edges,
+            from_frame=weighted_back(geometry.to_frame, edges.weight),
+            pseudo_from_frame=weighted_back(geometry.pseudo_to_frame, edges.weight),
         )
 
 

@@ -246,7 +246,7 @@ def test_atoms_that_do_not_exist(indices):
 def test_constraints_that_are_not_understood():
     atoms = molecule("H2O")
     atoms.set_constraint(FixBondLength(0, 1))
-    with pytest.raises(InputError, match="FixBondLengths? cannot be kept"):
+    with pytest.raises(InputError, match=r"FixBondLengths? cannot be kept"):
         vibrations(atoms, EMT())
 
 

@@ -42,17 +42,41 @@ def test_one_number_sets_both_channels():
     assert model_settings({"num_channels": [16, 8]}).num_channels == (16, 8)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_defaults_that_can_be_overruled(name):
-    settings = model_settings({"preset": name})
-    for key, value in PRESETS[name].items():
+@pytest.mark.parametrize(("architecture", "name"), [(a, name) for a, presets in PRESETS.items() for name in presets])
+def test_presets_are_defaults_that_can_be_overruled(architecture, name):
+    settings = model_settings({"architecture": architecture, "preset": name})
+    for key, value in PRESETS[architecture][name].items():
         assert getattr(settings, key) == value
-    assert model_settings({"preset": name, "num_layers": 7}).num_layers == 7
+    assert model_settings({"architecture": architecture, "preset": name, "num_layers": 7}).num_layers == 7
 
 
-def test_settings_come_back_from_their_dump():
-    settings = model_settings({"preset": "large", "cutoff": 4.4})
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_settings_come_back_from_their_dump(architecture):
+    settings = model_settings({"architecture": architecture, "preset": "large", "cutoff": 4.4})
     assert model_settings(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"num_heads": 8}, "'num_heads' belongs to architecture: equiformer, not to nequip"),
+    ({"drop_path": 0.1}, "'drop_path' belongs to architecture: equiformer"),
+    ({"architecture": "equiformer", "mixing": "depthwise"}, "'mixing' belongs to architecture: nequip"),
+    ({"architecture": "equiformer", "max_filter_degree": 3}, "'max_filter_degree' belongs to architecture: nequip"),
+    ({"architecture": "equiformer", "norm": False}, "norm: false would let"),
+    ({"architecture": "equiformer", "norm": "separable"}, "ruins phonons: use norm: true, or forces: direct"),
+    ({"norm": "separable", "forces": "direct"}, "belongs to architecture: equiformer"),
+    ({"zbl": True, "forces": "direct"}, "zbl is an energy"),
+], ids=str)  # fmt: skip
+def test_keys_that_do_not_belong_together_say_why(settings, message):
+    with pytest.raises(InputError, match=message) as caught:
+        model_settings(settings)
+    assert len(str(caught.value)) < 200
+
+
+def test_an_equiformer_is_normalised_unless_told_how():
+    assert model_settings({"architecture": "equiformer"}).norm is True
+    assert model_settings({}).norm is False
+    separable = {"architecture": "equiformer", "norm": "separable", "forces": "direct"}
+    assert model_settings(separable).norm == "separable"
 
 
 def test_settings_do_not_change():

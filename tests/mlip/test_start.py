@@ -11,12 +11,12 @@ from mlip.potential import Normalization
 from mlip.settings import PRESETS
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_forces_of_a_new_potential(preset):
+@pytest.mark.parametrize(("architecture", "preset"), [(a, p) for a, presets in PRESETS.items() for p in presets])
+def test_forces_of_a_new_potential(architecture, preset):
     """Between 0.02 and 0.5 of the energy scale over 1 Å: neither dead nor exploding."""
     atoms = molecule("CH3CH2OH")
     atoms.rattle(0.05, seed=1)
-    settings, species = {"preset": preset}, ["H", "C", "O"]
+    settings, species = {"architecture": architecture, "preset": preset}, ["H", "C", "O"]
     graph = Potential.from_config(settings, species).graph(atoms)
     normalization = Normalization(avg_num_neighbors=graph.num_edges / graph.num_atoms)
     forces = evaluate(Potential.from_config(settings, species, normalization), graph).forces

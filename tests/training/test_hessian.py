@@ -3,7 +3,6 @@
 import os
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +33,7 @@ from mlip.training.hessian import CurvatureLoss, frequencies, whole_matrix
 from mlip.training.load import load_settings
 from mlip.training.loss import Loss
 from mlip.training.settings import HessianSettings, LossTermSettings
+from mlip.training.state import TrainingState
 from mlip.training.step import Probing, Step
 
 
@@ -321,14 +321,13 @@ def test_the_gradient_of_a_step_is_that_of_its_loss(settings, labelled, copper, 
     counts, asked = loss.counts(whole), curvature.count(curvature.draw_for(0, whole.frames))
 
     def gradient(*parts):
-        state = SimpleNamespace(model=potential, optimizer=SGD(potential.parameters(), 0.0), average=Silent(),
-                                position=SimpleNamespace(step=0))  # fmt: skip
+        state = TrainingState(potential, Silent(), SGD(potential.parameters(), 0.0), schedule=None)
         total = 0.0
         for part in parts:
             batch = frames.batch(part, potential.device)
             questions = curvature.draw_for(0, batch.frames)
             probing = Probing(questions, asked, of_batch=len(questions) == len(part))
-            step(state, batch, counts, 0.0, probing)
+            step(state, batch, counts, 0.0, 0.0, probing)
             grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in potential.parameters()]
             total = total + torch.cat([g.flatten() for g in grads])
         return total

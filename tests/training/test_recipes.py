@@ -8,6 +8,7 @@ from rich.console import Console
 from mlip import configs
 from mlip.training import load_settings, train
 
+ISOLATED, FITTED = "isolated atoms", "least squares over compositions"
 SHORT = ["training.max_epochs=1", "training.max_minutes=null", "model.preset=fast", "model.num_channels=8"]
 
 
@@ -27,14 +28,21 @@ def test_silicon_trains_without_any_file_of_the_user(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "frames"),
-    [("3bpa", "0:12"), ("acac", "0:12"), ("mgo", "0:4"), ("nacl", "0:4"), ("diamond", "0:10"), ("batio3", "0:4")],
+    ("name", "frames", "origin"),
+    [
+        ("3bpa", "0:12", ISOLATED),
+        ("acac", "0:12", ISOLATED),
+        ("mgo", "0:4", FITTED),
+        ("nacl", "0:4", FITTED),
+        ("diamond", "0:10", FITTED),
+        ("batio3", "0:4", FITTED),
+        ("equiformer-3bpa", "0:12", ISOLATED),
+        ("dens-ethanol", "0:12", FITTED),
+    ],
 )
-def test_recipes_of_external_data_train(name, frames, data_root, tmp_path, monkeypatch):
+def test_recipes_of_external_data_train(name, frames, origin, data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("MLIP_DATA", str(data_root))
     few = [f"data.train.index='{frames}'", f"run.folder={tmp_path}"]
     result = train(name, [*SHORT, *few], console=Console(quiet=True))
     assert math.isfinite(result.metrics["val_loss"])
-    assert result.model.metadata["e0_origin"] == (
-        "isolated atoms" if name in ("3bpa", "acac") else "least squares over compositions"
-    )
+    assert result.model.metadata["e0_origin"] == origin

@@ -50,27 +50,42 @@ def _tensors(value, path=""):
             yield from _tensors(item, f"{path}.{key}")
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("steps", [2, 6, 7])  # within an epoch, at the end of one (3 batches each), after it
-def test_resumed_run_equals_uninterrupted_run(settings, monkeypatch, tmp_path, schedule, steps):
-    options = {"max_epochs": 8, "max_minutes": None, "batch_size": 3, "dtype": "float64", **SCHEDULES[schedule]}
-    whole = settings(training=options, run={"name": "whole", "folder": str(tmp_path)})
-    parts = settings(training=options, run={"name": "parts", "folder": str(tmp_path)})
+def _whole_and_parts(settings, monkeypatch, folder, steps, options, **sections):
+    """Checkpoints and metrics of a run, and of the same run stopped after some steps and resumed."""
+    options = {"max_epochs": 8, "max_minutes": None, "batch_size": 3, "dtype": "float64", **options}
+    whole = settings(training=options, run={"name": "whole", "folder": str(folder)}, **sections)
+    parts = settings(training=options, run={"name": "parts", "folder": str(folder)}, **sections)
     train(whole, console=QUIET)
     with monkeypatch.context() as patch:
         _stop_after(patch, steps)
         assert train(parts, console=QUIET).signal == signal.SIGTERM
     assert train(parts, resume=True, console=QUIET).signal is None
+    states = [load_checkpoint(folder / name / "last.ckpt") for name in ("whole", "parts")]
+    return states, [(folder / name / "metrics.csv").read_text() for name in ("whole", "parts")]
 
-    states = [load_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "parts")]
+
+def _assert_same(states, metrics):
     tensors = [dict(_tensors(state)) for state in states]
     assert tensors[0].keys() == tensors[1].keys()
     for name, value in tensors[0].items():
         torch.testing.assert_close(tensors[1][name], value, rtol=0, atol=1e-14, msg=name)
     assert states[0]["position"] == states[1]["position"]
     assert states[0]["schedule"] == states[1]["schedule"]
-    metrics = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "parts")]
     assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("steps", [2, 6, 7])  # within an epoch, at the end of one (3 batches each), after it
+def test_resumed_run_equals_uninterrupted_run(settings, monkeypatch, tmp_path, schedule, steps):
+    _assert_same(*_whole_and_parts(settings, monkeypatch, tmp_path, steps, SCHEDULES[schedule]))
+
+
+def test_dropout_and_denoising_go_on_with_the_same_noise(settings, monkeypatch, tmp_path):
+    model = {"architecture": "equiformer", "num_layers": 2, "drop_path": 0.2, "dropout": 0.2}
+    sections = {"model": model, "dens": {"probability": 0.5}}
+    states, metrics = _whole_and_parts(settings, monkeypatch, tmp_path, 4, {"max_epochs": 3}, **sections)
+    _assert_same(states, metrics)
+    assert states[0]["task"]
 
 
 def test_resume_continues_the_clock(settings, monkeypatch, tmp_path):

@@ -1,0 +1,29 @@
+"""One run of a study: train, or go on training, and print the results as a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from rich.console import Console
+
+from mlip.memory import keep_freed_memory
+from mlip.report import plain
+from mlip.training import train
+
+
+def main() -> None:
+    keep_freed_memory()  # as the command line does
+    config, overrides = json.loads(sys.argv[1])
+    start = time.process_time()
+    result = train(config, overrides, resume=True, console=Console(stderr=True))
+    if result.signal is not None:
+        sys.exit(128 + result.signal)
+    parameters = sum(p.numel() for p in result.model.parameters())
+    facts = {"cpu_s": time.process_time() - start, "parameters": parameters, "steps": result.rows[-1]["step"]}
+    sys.stdout.write(json.dumps(plain({**facts, **result.to_dict()})) + "\n")
+
+
+if __name__ == "__main__":
+    main()
