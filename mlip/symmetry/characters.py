@@ -33,7 +33,7 @@ def invariant_count(group: MatrixGroup, l: int, parity: Parity) -> int:
 
 
 def irrep_name(l: int, parity: Parity) -> str:
-    """``1o``, ``2e``, …"""
+    """Such as ``1o`` or ``2e``."""
     return f"{l}{'e' if parity == 1 else 'o'}"
 
 
@@ -55,7 +55,7 @@ class BreakingTensor:
 
     @property
     def name(self) -> str:
-        """``1o``, ``2e``, …"""
+        """Such as ``1o`` or ``2e``."""
         return irrep_name(self.l, self.parity)
 
     @property

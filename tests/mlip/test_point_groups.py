@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from mlip.errors import InputError
 from mlip.symmetry import (
-    MatrixGroup,
     BreakingSets,
+    MatrixGroup,
     breaking_set,
     invariant_count,
     lightest_tensor,
