@@ -8,15 +8,21 @@ from typing import Any
 # Public name → module. Modules are named otherwise than functions, so that neither hides the other.
 _EXPORTS = {
     "CheckResult": "checking",
+    "DistortionResult": "distortion_result",
     "MDResult": "dynamics",
     "PhononResult": "phonon_result",
     "RelaxResult": "relaxation",
+    "RotationAveragedCalculator": "rotation_average",
+    "SearchSettings": "distortions",
     "check": "checking",
+    "find_distortions": "distortions",
     "interpolation_baseline": "lattice_dynamics",
     "phonons": "lattice_dynamics",
     "read_reference": "reference",
     "relax": "relaxation",
+    "rotational_spread": "rotation_average",
     "run_md": "dynamics",
+    "symmetry_error": "symmetry_defect",
 }
 
 __all__ = sorted(_EXPORTS)  # noqa: PLE0605

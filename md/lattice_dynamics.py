@@ -37,6 +37,7 @@ from mlip.md.phonon_result import PhononResult, PolarTerm
 from mlip.md.polar import change_in_larger_supercell, charge_check, read_born, with_dipoles
 from mlip.md.reference import Reference
 from mlip.md.relaxation import RelaxResult, relax
+from mlip.md.rotation_average import require_conservative
 from mlip.md.structure import PrimitiveCell, primitive_cell
 from mlip.md.thermal import density_of_states, thermal_table
 from mlip.md.units import GPA_PER_EV_A3
@@ -100,6 +101,7 @@ def phonons(
     Raises:
         InputError: No crystal, a wrong choice, or snapping would move something too far.
     """
+    require_conservative(calculator, "a phonon calculation")
     method = _method(method, calculator)
     cell = primitive_cell(atoms, symprec=symprec, snap=snap)
     relaxation = None

@@ -44,6 +44,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "phonons",
         "Phonon bands, density of states and thermal properties.",
     ),
+    "symmetry": (
+        "mlip.md.symmetry_cli",
+        "symmetry",
+        "Domain variants, distorted phases, and what breaks a symmetry.",
+    ),
 }
 
 

@@ -182,7 +182,7 @@ class SupercellGroup:
         images = self.table[self.table[:, members], self.inverses[:, None]]
         masks = np.zeros((self.order, self.order), dtype=bool)
         np.put_along_axis(masks, images, True, axis=1)
-        return {mask.tobytes() for mask in np.unique(masks, axis=0)}
+        return {mask.tobytes() for mask in masks}
 
     def stabiliser(self, pattern: Array, within: Mask | None = None, tolerance: float = 1e-4) -> Mask:
         """Which operations leave a displacement pattern (atoms, 3) alone, relative to its size."""
