@@ -33,7 +33,7 @@ from mlip.symmetry.isotropy import fixed_vectors, isotropy_subgroups, maximal_su
 from mlip.symmetry.supercell import Mask, SupercellGroup
 
 Array = NDArray[np.float64]
-ROUNDING = 3e-3  # Å: displacements below this do not break a symmetry
+LOOSE, STRICT = 3e-2, 3e-3  # Å: displacements that may be left over from a relaxation, and that certainly are
 SAME_ENERGY = 1e-4  # eV per formula unit
 LARGEST_GROUP = 4000
 
@@ -207,34 +207,45 @@ class _Search:
         far = self._scan(candidate) if candidate.distance is None else candidate.distance
         start = cell.coordinates(candidate.displacement + far * candidate.direction, candidate.strain)
         state = relax_symmetric(cell, start, self.calculator, self.settings.fmax)
-        actual = self._actual_subgroup(cell, state, candidate.subgroup)
-        known = self._index(actual)
+        subgroup, cell, state = self._symmetrised(candidate.subgroup, cell, state)
+        known = self._index(subgroup)
         if known is None or self._is_lower(state, known):
-            if actual.sum() > candidate.subgroup.sum():
-                cell, state = self._in_subgroup(cell, state, actual)
-            known = self._accept(actual, cell, state)
+            known = self._accept(subgroup, cell, state)
         self._known[min(self.group.conjugates(candidate.subgroup))] = known
         self._connect(candidate.above, known, candidate.mode)
+
+    def _symmetrised(
+        self, subgroup: Mask, cell: SymmetricCell, state: SymmetricState
+    ) -> tuple[Mask, SymmetricCell, SymmetricState]:
+        """The state under the largest symmetry that it has but for what its relaxation left over.
+
+        Operations that hold within `LOOSE` are imposed and the state relaxed again; they are kept where the energy
+        does not rise.
+        """
+        for tolerance in (LOOSE, STRICT):
+            larger = self._kept_within(cell, state, subgroup, tolerance)
+            if larger.sum() == subgroup.sum():
+                continue
+            other = SymmetricCell.of(self.group, larger)
+            start = other.coordinates(*cell.on_supercell(state.coordinates))
+            again = relax_symmetric(other, start, self.calculator, self.settings.fmax)
+            rise = again.energy / formula_units(again.atoms) - state.energy / formula_units(state.atoms)
+            if rise < SAME_ENERGY / 5:
+                return larger, other, again
+        return subgroup, cell, state
 
     def _is_lower(self, state: SymmetricState, known: int) -> bool:
         """Whether a state is another, deeper minimum of a class that is there already."""
         return state.energy / formula_units(state.atoms) < self.found[known].energy - SAME_ENERGY
 
-    def _actual_subgroup(self, cell: SymmetricCell, state: SymmetricState, subgroup: Mask) -> Mask:
-        """The operations of the parent that the relaxed state keeps, at least those of its subgroup."""
+    def _kept_within(self, cell: SymmetricCell, state: SymmetricState, subgroup: Mask, tolerance: float) -> Mask:
+        """The group that a subgroup and the operations that move the state by less than some Å generate."""
         displacement, strain = cell.on_supercell(state.coordinates)
         group, size = self.group, max(float(np.abs(displacement).max()), 1e-12)
-        kept = group.stabiliser(displacement, tolerance=ROUNDING / size)
+        kept = group.stabiliser(displacement, tolerance=tolerance / size)
         turned = np.einsum("gab,bc,gdc->gad", group.turns, strain, group.turns)
-        return subgroup | (kept & (np.abs(turned - strain).max(axis=(1, 2)) < 2e-4))
-
-    def _in_subgroup(
-        self, cell: SymmetricCell, state: SymmetricState, subgroup: Mask
-    ) -> tuple[SymmetricCell, SymmetricState]:
-        """The same state in the cell of a larger subgroup, relaxed again (a step or two)."""
-        larger = SymmetricCell.of(self.group, subgroup)
-        start = larger.coordinates(*cell.on_supercell(state.coordinates))
-        return larger, relax_symmetric(larger, start, self.calculator, self.settings.fmax)
+        strained = np.abs(turned - strain).max(axis=(1, 2)) < tolerance / cell.length
+        return group.closure(subgroup | (kept & strained))
 
     def _accept(self, subgroup: Mask, cell: SymmetricCell, state: SymmetricState) -> int:
         """Enter a state into the table, find its imaginary modes, and queue what they lead to."""

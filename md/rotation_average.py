@@ -246,6 +246,6 @@ def require_conservative(calculator: Any, task: str) -> None:
     """
     if not getattr(calculator, "conservative", True):
         raise InputError(
-            f"{type(calculator).__name__} draws fresh random rotations at every call, {task} needs one energy surface",
+            f"{type(calculator).__name__} draws fresh random rotations at every call; {task} needs one surface",
             mend="use fresh=False, which keeps the rotations fixed",
         )

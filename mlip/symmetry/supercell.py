@@ -176,6 +176,15 @@ class SupercellGroup:
         """(order,): index of each inverse."""
         return np.asarray(np.argmax(self.table == self.identity, axis=1), dtype=np.int64)
 
+    def closure(self, members: Mask) -> Mask:
+        """The subgroup that some operations generate."""
+        mask = np.array(members, dtype=bool)
+        while True:
+            inside = np.flatnonzero(mask)
+            mask[self.table[np.ix_(inside, inside)]] = True
+            if mask.sum() == len(inside):
+                return mask
+
     def conjugates(self, subgroup: Mask) -> set[bytes]:
         """The masks of all subgroups that are equivalent to one under the whole group."""
         members = np.flatnonzero(subgroup)

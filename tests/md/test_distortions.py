@@ -51,7 +51,7 @@ def test_minima_on_paper(landau, c):
 
 
 def test_accepted_phases_are_lower_and_say_what_is_left(landau):
-    result = search(two_soft_points(landau))
+    result = search(soft_at_r(landau))
     assert result.untried == 0
     assert result.accepted
     for phase in result.accepted:
@@ -63,7 +63,7 @@ def test_accepted_phases_are_lower_and_say_what_is_left(landau):
 
 def test_no_phase_is_equivalent_to_another(landau):
     """No two phases have the same distances around every atom."""
-    phases = search(two_soft_points(landau)).phases
+    phases = search(two_soft_points(landau), max_candidates=12).phases
     prints = [fingerprint(d.atoms) for d in phases]
     for i, one in enumerate(prints):
         for k, other in enumerate(prints[:i]):
@@ -77,6 +77,11 @@ def fingerprint(atoms):
     heavy = atoms.numbers[kinds] == 55
     repeats = 16 // len(atoms)
     return np.concatenate([np.sort(np.tile(distances[heavy == flag], repeats)) for flag in (True, False)])
+
+
+def soft_at_r(landau):
+    """Soft at R alone."""
+    return landau(a=-0.45, b=10.0, c=2.0, k_b=-0.05)
 
 
 def two_soft_points(landau):
@@ -101,7 +106,7 @@ def test_antiparallel_order_doubles_the_cell(landau):
 
 def test_variants_agree_with_those_of_the_structures(landau):
     """The numbers from the subgroup and from the relaxed CIF-like structure alone."""
-    result = search(two_soft_points(landau))
+    result = search(soft_at_r(landau))
     for phase in result.accepted[:4]:
         found = domain_variants(result.parent.atoms, phase.atoms, symprec=2e-3)
         assert found.child == phase.space_group
@@ -109,7 +114,7 @@ def test_variants_agree_with_those_of_the_structures(landau):
 
 
 def test_space_groups_are_those_of_the_subgroups(landau):
-    for phase in search(two_soft_points(landau)).phases:
+    for phase in search(two_soft_points(landau), max_candidates=6).phases:
         a = phase.atoms
         dataset = spglib.get_symmetry_dataset((a.cell.array, a.get_scaled_positions(), a.numbers), symprec=2e-3)
         primitive = len(dataset.rotations) * 16 // len(a)
@@ -161,7 +166,7 @@ def test_strain_gradient_is_that_of_the_energy(silicon, sw):
 
 
 def test_files_and_figures(landau, tmp_path):
-    result = search(two_soft_points(landau), max_candidates=3)
+    result = search(soft_at_r(landau), max_candidates=3)
     files = result.write(tmp_path / "out")
     cifs = [f for f in files if f.suffix == ".cif"]
     assert len(cifs) == len(result.phases)
