@@ -94,7 +94,7 @@ def test_antiparallel_order_doubles_the_cell(landau):
 
     There d = u_B, as the A around it feel opposite pulls and stay.
     """
-    a, b, k = 1.0, 10.0, -0.05
+    a, b, k = -0.45, 10.0, -0.05
     result = search(landau(a=a, b=b, c=30.0, k_b=k))
     lowest = result.ground_state
     assert next(iter(lowest.amplitudes)).startswith("R")
