@@ -19,7 +19,7 @@ def landscape_figure(result: DistortionResult) -> Figure:
     scans = [s for s in result.scans if s.start == 0]
     modes = list(dict.fromkeys(s.mode for s in scans))
     with house_style():
-        figure = Figure(figsize=(1.2 + 3.0 * max(1, len(modes)), 3.4), layout="constrained")
+        figure = Figure(figsize=(1.2 + 3.0 * max(1, len(modes)), 4.0), layout="constrained")
         axes: Any = figure.subplots(1, max(1, len(modes)), sharey=True, squeeze=False)[0]
         lowest = min([0.0, *(1000 * float((s.energies - _start(s)).min()) for s in scans)])
         for axis, mode in zip(axes, modes, strict=False):
@@ -53,13 +53,18 @@ def _panel(axis: Any, scans: list[Scan], lowest: float) -> None:
         if x.min() == 0:  # the other way is the same by symmetry
             x, y = np.concatenate([-x[:0:-1], x]), np.concatenate([y[:0:-1], y])
         axis.plot(
-            *_smooth(x, y), color=COLOURS[k % len(COLOURS)], ls=styles[k // len(COLOURS) % 3], label=scan.symbol
+            *_smooth(x, y),
+            color=COLOURS[k % len(COLOURS)],
+            ls=styles[k // len(COLOURS) % 3],
+            label=_formatted(scan.symbol),
         )
         axis.plot(x, y, ".", ms=3, color=COLOURS[k % len(COLOURS)])
     axis.axhline(0, color=GREY, lw=0.6)
     axis.set_ylim(1.15 * lowest - 0.5, -0.8 * lowest + 0.5)
     axis.set_xlabel("amplitude (Å per parent cell)")
-    axis.legend(fontsize=7, loc="upper center", ncols=2, handlelength=1.4, columnspacing=1.0)
+    axis.legend(
+        fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handlelength=1.4, columnspacing=1.0
+    )
 
 
 def _smooth(x: Any, y: Any) -> tuple[Any, Any]:
@@ -120,10 +125,10 @@ def _label_heights(result: DistortionResult, place: dict[int, tuple[int, float]]
         wanted = np.array([place[n][1] for n in inside])
         for _ in range(200):
             gaps = np.diff(wanted)
-            tight = gaps < 0.042 * span
+            tight = gaps < 0.06 * span
             if not tight.any():
                 break
-            push = np.where(tight, 0.042 * span - gaps, 0) / 2
+            push = np.where(tight, 0.06 * span - gaps, 0) / 2
             wanted[:-1] -= push
             wanted[1:] += push
         heights |= dict(zip(inside, wanted.tolist(), strict=True))
@@ -131,8 +136,10 @@ def _label_heights(result: DistortionResult, place: dict[int, tuple[int, float]]
 
 
 def _arrow(axis: Any, start: tuple[int, float], end: tuple[int, float], *, subgroup: bool) -> None:
-    style = {"arrowstyle": "-", "color": GREY, "lw": 0.7, "alpha": 0.6, "ls": "-" if subgroup else (0, (3, 3))}
-    axis.annotate("", end, start, arrowprops=style | {"shrinkA": 4, "shrinkB": 4})
+    bend = 0.25 if start[0] >= end[0] else 0.0  # within a column, or back: a bow beside the labels
+    style: dict[str, Any] = {"arrowstyle": "-", "color": GREY, "shrinkA": 4, "shrinkB": 4}
+    style |= {"lw": 0.9, "alpha": 0.7} if subgroup else {"lw": 0.7, "alpha": 0.45, "ls": (0, (3, 3))}
+    axis.annotate("", end, start, arrowprops=style | {"connectionstyle": f"arc3,rad={bend}"})
 
 
 def _node(axis: Any, d: Distortion, at: tuple[int, float], height: float) -> None:

@@ -208,7 +208,7 @@ class DistortionResult:
             sigma = (spread - spread[0]).std(axis=1, ddof=1)
             phases = [replace(d, sigma=float(s)) for d, s in zip(found, sigma, strict=True)]
         ordered = sorted(phases, key=lambda d: d.energy)
-        return cls(cell, group.matrix, ordered, edges, scans, _undecided(found, spread), untried, checks)
+        return cls(cell, group.matrix, ordered, edges, scans, undecided(found, spread), untried, checks)
 
     @property
     def parent(self) -> Distortion:
@@ -332,7 +332,7 @@ def committee_energies(phases: list[Distortion], calculator: Any) -> Array | Non
     )
 
 
-def _undecided(found: list[Distortion], spread: Array | None) -> list[tuple[int, int]]:
+def undecided(found: list[Distortion], spread: Array | None) -> list[tuple[int, int]]:
     """Pairs of phases at neighbouring energies whose difference is within its own standard deviation."""
     if spread is None:
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import ase.io
 import numpy as np
@@ -12,6 +13,7 @@ from ase.neighborlist import neighbor_list
 
 from mlip.errors import InputError
 from mlip.md import SearchSettings, find_distortions
+from mlip.md.distortion_result import committee_energies, undecided
 from mlip.md.probes import force_error
 from mlip.md.symmetric_cell import SymmetricCell, relax_symmetric
 from mlip.symmetry import SupercellGroup, domain_variants
@@ -216,3 +218,26 @@ def test_variants_command(landau, tmp_path, monkeypatch, capsys):
     assert report["results"]["lightest_tensor"]["irrep"] == "1o"
     assert "6 orientation × 1 translation" in capsys.readouterr().out
     assert main(["symmetry", "variants", "child.cif", "parent.cif"]) == 2
+
+
+def test_a_committee_says_what_it_cannot_order():
+    """Members that agree to 1 meV: 5 meV apart is decided, 0.2 meV is not, a common shift does not matter."""
+    rng = np.random.default_rng(0)
+    means = np.array([0.0, -0.020, -0.025, -0.0252])
+    spread = means[:, None] + rng.normal(scale=1e-3, size=(4, 6)) + rng.normal(scale=1.0, size=(1, 6))
+    found = [SimpleNamespace(energy=e, number=k) for k, e in enumerate(spread.mean(axis=1))]
+    assert undecided(found, spread) == [(3, 2)] or undecided(found, spread) == [(2, 3)]
+    assert undecided(found, None) == []
+
+
+def test_energies_of_a_committee_are_those_of_its_members(silicon, small_potential):
+    from mlip import MLIPCalculator, Potential
+
+    other = Potential.from_config({**small_potential.settings.model_dump(), "seed": 2}, species=["Si"])
+    phase = SimpleNamespace(atoms=silicon)
+    found = committee_energies([phase], MLIPCalculator([small_potential, other], dtype="float64"))
+    assert found.shape == (1, 2)
+    for value, member in zip(found[0], (small_potential, other), strict=True):
+        silicon.calc = MLIPCalculator(member, dtype="float64")
+        assert np.isclose(2 * value, silicon.get_potential_energy())
+    assert committee_energies([phase], MLIPCalculator(small_potential)) is None
