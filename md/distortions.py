@@ -138,11 +138,12 @@ class _Candidate:
     mode: str
     above: int
     distance: float | None = None
+    expected: float | None = None
 
 
 @dataclass
 class _Search:
-    """Best-first search: of all candidates known, those below the state of lowest energy come first."""
+    """Best-first search: what lies lowest along the parent's soft modes, or below the lowest phase, comes first."""
 
     group: SupercellGroup
     calculator: Any
@@ -260,7 +261,8 @@ class _Search:
         self.masks.append(subgroup)
         for mode in modes:
             for candidate in self._branches(index, subgroup, cell, state, mode):
-                heapq.heappush(self._queue, (entry.energy, next(self._ticket), candidate))
+                expected = entry.energy if candidate.expected is None else candidate.expected
+                heapq.heappush(self._queue, (expected, next(self._ticket), candidate))
         return index
 
     def _branches(
@@ -285,7 +287,8 @@ class _Search:
             direction = np.einsum("k,kix->ix", fixed_vectors(matrices, inner)[0], mode.basis)
             candidate = _Candidate(smaller, displacement, strain, direction, mode.name, index)
             if index == 0:  # the landscape of the parent is wanted whole; elsewhere a scan waits for its turn
-                candidate = replace(candidate, distance=self._scan(candidate))
+                far = self._scan(candidate)
+                candidate = replace(candidate, distance=far, expected=float(self.scans[-1].energies.min()))
             candidates.append(candidate)
         return candidates
 
@@ -338,7 +341,11 @@ class _Search:
         return SpaceGroup.of(cell.place(cell.coordinates(displacement, np.zeros((3, 3)))), 1e-4).symbol
 
     def result(self, cell: PrimitiveCell, checks: list[Check]) -> DistortionResult:
-        """What was found."""
+        """What was found; directions that were not walked but lead to phases that are known count as walked."""
+        for _, _, candidate in self._queue:
+            known = self._index(candidate.subgroup)
+            if known is not None:
+                self._connect(candidate.above, known, candidate.mode)
         return DistortionResult.of(
             cell, self.group, self.calculator, self.found, self.edges, self.scans, self.waiting, checks
         )
