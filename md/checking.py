@@ -20,6 +20,7 @@ from mlip.md import probes
 from mlip.md.calculators import attached, has_stress, working_dtype
 from mlip.md.curvature import full_hessian
 from mlip.md.dynamics import MDResult, run_md
+from mlip.md.rotation_average import rotational_spread
 from mlip.md.tolerances import Tolerances, tolerances_for
 from mlip.report import Check
 
@@ -202,6 +203,8 @@ class _Run:
         self._symmetry("translation", probes.translated(self.atoms, self.seed), np.eye(3))
         other, order = probes.permuted(self.atoms, self.seed)
         self._symmetry("permutation", other, np.eye(3), order)
+        spread, _ = rotational_spread(self.atoms, self.atoms.calc, seed=self.seed)
+        self._add("rotational spread of the energy", 1000 * spread, self.limits.energy, "meV/atom")
 
     def _symmetry(self, name: str, other: Atoms, turn: Array, order: NDArray[np.int64] | None = None) -> None:
         energy, vectors = probes.covariance_errors(self.atoms, other, turn, order)

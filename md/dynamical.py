@@ -23,7 +23,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 from mlip.errors import InputError
 from mlip.md.calculators import attached
 from mlip.md.curvature import full_hessian
-from mlip.md.structure import PrimitiveCell, atom_map, symmetry_types
+from mlip.md.structure import PrimitiveCell
+from mlip.symmetry.crystal import atom_map, symmetry_types
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]

@@ -29,6 +29,7 @@ from mlip.md.observables import (
     vibrational_density,
 )
 from mlip.md.recorder import Recorder
+from mlip.md.rotation_average import require_conservative
 from mlip.report import Check
 
 Array = NDArray[np.float64]
@@ -194,6 +195,7 @@ def run_md(
     Raises:
         InputError: Neither or both of ``steps`` and ``time``, or a setting that the ensemble cannot take.
     """
+    require_conservative(calculator, "molecular dynamics")
     system = attached(atoms, calculator, constraints=True)
     if timestep is None:
         timestep = suggested_timestep(highest_frequency(atoms, calculator))

@@ -40,6 +40,7 @@ from mlip.md.phonon_result import PhononResult, PolarTerm
 from mlip.md.polar import change_in_larger_supercell, read_born, trained_supercell, with_dipoles
 from mlip.md.reference import Reference
 from mlip.md.relaxation import RelaxResult
+from mlip.md.rotation_average import require_conservative
 from mlip.md.stability import IMAGINARY, imaginary_modes, lowest_frequency
 from mlip.md.stars import StarMatrices
 from mlip.md.structure import PrimitiveCell, primitive_cell
@@ -110,6 +111,7 @@ def phonons(
     Raises:
         InputError: No crystal, a wrong choice, or snapping would move something too far.
     """
+    require_conservative(calculator, "a phonon calculation")
     method = _method(method, calculator)
     analyses.validate()
     cell = primitive_cell(atoms, symprec=symprec, snap=snap)

@@ -21,6 +21,7 @@ from mlip.errors import InputError
 from mlip.files import atomic_path
 from mlip.md.calculators import attached, has_stress
 from mlip.md.curvature import Curvature, curvature
+from mlip.md.rotation_average import require_conservative
 from mlip.md.units import GPA_PER_EV_A3
 from mlip.report import Check
 
@@ -152,6 +153,7 @@ def relax(
         InputError: An unknown choice, or a moving cell without three periodic directions.
     """
     _validate(atoms, cell, optimiser, pressure)
+    require_conservative(calculator, "a relaxation")
     moving = attached(atoms, calculator, constraints=True)
     if keep_symmetry:
         moving.set_constraint([*moving.constraints, FixSymmetry(moving, symprec=symprec)])

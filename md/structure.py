@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
 from mlip.errors import InputError
+from mlip.symmetry.crystal import atom_map, symmetry_types
 
 Array = NDArray[np.float64]
 
@@ -66,13 +67,6 @@ class PrimitiveCell:
             f"{self.symprec:g} Å; {self.input_atoms} atoms → {len(self.atoms)} in the primitive cell; "
             f"snapped by at most {self.largest_move:.1e} Å"
         )
-
-
-def symmetry_types(atoms: Atoms) -> NDArray[np.int64]:
-    """One integer per atom that tells species *and* isotopes apart."""
-    kinds = np.column_stack([atoms.numbers, np.round(atoms.get_masses(), 6)])
-    _, labels = np.unique(kinds, axis=0, return_inverse=True)
-    return labels.ravel() + 1
 
 
 def space_group_of(atoms: Atoms, symprec: float) -> Any:
@@ -193,30 +187,6 @@ def _symmetric_positions(atoms: Atoms, rotations: NDArray[np.int64], translation
         back = np.linalg.inv(w)
         total += (old[image] + shift - t) @ back.T
     return total / len(rotations)
-
-
-def atom_map(
-    positions: Array, types: NDArray[np.int64], rotation: Array, translation: Array, cell: Array
-) -> tuple[NDArray[np.int64], Array]:
-    """Where an operation sends each atom: W x_j + w = x_image(j) + shift_j, to the nearest atom of its type.
-
-    Args:
-        positions: (N, 3) fractional.
-        types: (N,).
-        rotation: (3, 3) on fractional columns.
-        translation: (3,) fractional.
-        cell: (3, 3) rows in Å, for the distance.
-
-    Returns:
-        Indices (N,) and integer lattice shifts (N, 3).
-    """
-    moved = positions @ rotation.T + translation
-    gap = moved[:, None] - positions[None]
-    shift = np.rint(gap)
-    distance = np.linalg.norm((gap - shift) @ cell, axis=-1)
-    distance[types[:, None] != types[None]] = np.inf
-    image = distance.argmin(axis=1)
-    return image, shift[np.arange(len(image)), image]
 
 
 def _sources(

@@ -52,6 +52,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "elastic": ("mlip.md.elastic_cli", "elastic", "Elastic constants, moduli, sound and Debye temperature."),
     "eos": ("mlip.md.elastic_cli", "eos", "Equation of state: volume, bulk modulus and its derivative."),
     "qha": ("mlip.md.elastic_cli", "qha", "Thermal expansion in the quasi-harmonic approximation."),
+    "symmetry": (
+        "mlip.md.symmetry_cli",
+        "symmetry",
+        "Domain variants, distorted phases, and what breaks a symmetry.",
+    ),
 }
 
 

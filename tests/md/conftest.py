@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from matscipy.calculators.manybody import Manybody, StillingerWeber
@@ -207,3 +210,73 @@ def field():
 @pytest.fixture
 def new_molecule():
     return turned
+
+
+class Landau(Calculator):
+    """CsCl lattice whose B atoms sit in anisotropic wells against their A neighbours; every minimum is known.
+
+    Per B atom, with d its displacement against the mean of the eight A around it:
+    V = −a/2 Σd² + b/4 Σd⁴ + c/2 Σ_{i<j} d_i² d_j². Springs of stiffness ``k_a`` and ``k_b`` (eV/Å²) join equal
+    neighbours; a negative ``k_b`` makes neighbouring B antiparallel.
+    """
+
+    implemented_properties = ("energy", "free_energy", "forces")
+
+    def __init__(self, a=1.0, b=10.0, c=2.0, k_a=4.0, k_b=1.0, edge=4.0):
+        super().__init__()
+        self.a, self.b, self.c, self.k_a, self.k_b, self.edge = a, b, c, k_a, k_b, edge
+
+    def crystal(self):
+        return Atoms("CsCl", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=np.eye(3) * self.edge, pbc=True)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        tree = self._tree(self.atoms)
+        u = self.atoms.positions - tree["sites"]
+        forces, energy = np.zeros_like(u), 0.0
+        for kind, stiffness in (("a", self.k_a), ("b", self.k_b)):
+            here, there = tree[kind]
+            gap = u[here] - u[there]
+            energy += 0.25 * stiffness * float((gap**2).sum())  # each pair is met twice
+            np.add.at(forces, here, -0.5 * stiffness * gap)
+            np.add.at(forces, there, 0.5 * stiffness * gap)
+        b, around = tree["well"]
+        d = u[b] - u[around].mean(axis=1)
+        s = (d**2).sum(axis=1, keepdims=True)
+        fourth = (d**4).sum(axis=1)
+        energy += float((-self.a / 2 * s[:, 0] + self.b / 4 * fourth + self.c / 4 * (s[:, 0] ** 2 - fourth)).sum())
+        slope = -self.a * d + self.b * d**3 + self.c * d * (s - d**2)
+        forces[b] -= slope
+        for k in range(8):
+            np.add.at(forces, around[:, k], slope / 8)
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+
+    def _tree(self, atoms):
+        """Ideal sites and neighbours; the lattice is the one of edge ``edge`` along x, y, z."""
+        half = self.edge / 2
+        offset = np.where(atoms.numbers == 55, 0.0, half)[:, None]
+        sites = np.rint((atoms.positions - offset) / self.edge) * self.edge + offset
+        inverse = np.linalg.inv(atoms.cell.array)
+        gap = (sites[None] - sites[:, None]) @ inverse
+
+        def neighbours(rows, columns, vectors):
+            found = []
+            for v in vectors:
+                miss = gap[np.ix_(rows, columns)] - v @ inverse
+                match = np.abs(miss - np.rint(miss)).max(axis=2) < 1e-6
+                found.append(columns[match.argmax(axis=1)])
+            return np.stack(found, axis=1)
+
+        a, b = np.flatnonzero(atoms.numbers == 55), np.flatnonzero(atoms.numbers != 55)
+        axes = [s * self.edge * e for e in np.eye(3) for s in (1, -1)]
+        corners = [half * np.array(v) for v in product((-1, 1), repeat=3)]
+        pairs = {}
+        for kind, members in (("a", a), ("b", b)):
+            others = neighbours(members, members, axes)
+            pairs[kind] = (np.repeat(members, 6), others.ravel())
+        return {"sites": sites, **pairs, "well": (b, neighbours(b, a, corners))}
+
+
+@pytest.fixture
+def landau():
+    return Landau

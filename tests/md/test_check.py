@@ -26,7 +26,7 @@ def failed(sw, altered, silicon8):
 def test_a_sound_potential_passes(silicon8, sw):
     result = check(sw, silicon8, nve_steps=100)
     assert result.passed
-    assert len(result.checks) == 20
+    assert len(result.checks) == 21
     assert result.skipped == {}
     assert all(row.passed for row in result.warnings)
     assert silicon8.calc is None
