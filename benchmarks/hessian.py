@@ -20,7 +20,8 @@ from alternate import machine, quartiles
 from ase import Atoms
 
 from mlip import Potential
-from mlip.derivatives import dynamical_matrix, evaluate, hessian, hessian_vector_product
+from mlip.bloch import dynamical_matrix
+from mlip.derivatives import evaluate, hessian, hessian_vector_product
 from mlip.memory import keep_freed_memory
 
 MODELS: dict[str, dict[str, Any]] = {

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlip.derivatives import FirstPass, divergence
+from mlip.bloch import FirstPass
+from mlip.derivatives import divergence
 from mlip.errors import InputError
 from mlip.exchange import Bloch
 from mlip.graph import AtomicGraph, batch_graphs

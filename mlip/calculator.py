@@ -13,8 +13,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from mlip.bloch import dynamical_matrix
 from mlip.bloch_derivatives import BlochDerivatives
-from mlip.derivatives import dynamical_matrix, evaluate, hessian, hessian_vector_product
+from mlip.derivatives import evaluate, hessian, hessian_vector_product
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, species_index
 from mlip.neighbors import SkinNeighbors

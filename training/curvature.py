@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlip.derivatives import HessianOperator, bloch_hessian_vector_product, evaluate, hessian_vector_product
+from mlip.bloch import bloch_hessian_vector_product
+from mlip.derivatives import HessianOperator, evaluate, hessian_vector_product
 from mlip.graph import AtomicGraph, batch_graphs
 from mlip.potential import Potential
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlip.derivatives import BlochHessian, hessian
+from mlip.bloch import BlochHessian
+from mlip.derivatives import hessian
 from mlip.potential import Potential
 from mlip.training.curvature import Answers, MatrixTarget, Question, Target, answer
 from mlip.training.data import FrameSet

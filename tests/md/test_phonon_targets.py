@@ -11,7 +11,7 @@ from ase.build import bulk
 from torch.autograd.graph import saved_tensors_hooks
 
 from mlip import MLIPCalculator, Potential
-from mlip.derivatives import dynamical_matrix
+from mlip.bloch import dynamical_matrix
 from mlip.md import phonons
 from mlip.md.dynamical import (
     BlochMatrices,

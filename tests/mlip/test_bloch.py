@@ -8,14 +8,8 @@ import torch
 from ase import Atoms
 
 from mlip import InputError
-from mlip.derivatives import (
-    BlochHessian,
-    bloch_hessian_vector_product,
-    dynamical_matrix,
-    evaluate,
-    hessian,
-    hessian_vector_product,
-)
+from mlip.bloch import BlochHessian, bloch_hessian_vector_product, dynamical_matrix
+from mlip.derivatives import evaluate, hessian, hessian_vector_product
 from mlip.graph import batch_graphs
 
 GENERAL = np.array([0.137, -0.291, 0.443])

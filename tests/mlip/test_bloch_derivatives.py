@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mlip import InputError
+from mlip.bloch import BlochHessian
 from mlip.bloch_derivatives import BlochDerivatives
-from mlip.derivatives import BlochHessian
 from mlip.graph import batch_graphs
 from mlip.testing import five_point, strained
 

@@ -9,7 +9,8 @@ from ase import Atoms
 from e3nn import o3
 
 from mlip import InputError, MLIPCalculator
-from mlip.derivatives import BlochHessian, HessianOperator, evaluate
+from mlip.bloch import BlochHessian
+from mlip.derivatives import HessianOperator, evaluate
 from mlip.graph import batch_graphs
 from mlip.nn.activation import SphereSquare, harmonics_on, sphere_grid
 from mlip.nn.features import Features
