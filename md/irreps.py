@@ -19,7 +19,8 @@ from spgrep.core import get_spacegroup_irreps_from_primitive_symmetry
 from mlip.md.dynamical import DynamicalMatrices, frequencies_thz
 from mlip.md.irrep_names import NamedCharacters, named_characters
 from mlip.md.little_groups import LittleGroup, level_sets, little_group
-from mlip.md.structure import PrimitiveCell, symmetry_types
+from mlip.md.structure import PrimitiveCell
+from mlip.symmetry.crystal import symmetry_types
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]

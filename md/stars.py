@@ -54,7 +54,8 @@ class StarMatrices:
     def _sorted(self, q: Array) -> tuple[list[_Arm], Array]:
         """For each point its place in a star; and one point of each star."""
         seen: dict[tuple[float, ...], int] = {}
-        arms, representatives = [], []
+        arms: list[_Arm] = []
+        representatives: list[Array] = []
         for point in q:
             arm = self._arm(point, seen, representatives)
             if arm is None:

@@ -15,7 +15,8 @@ from phonopy.phonon.spectrum import TetrahedronDOSAccumulator
 from phonopy.phonon.thermal_properties import ThermalProperties
 
 from mlip.files import write_text
-from mlip.md.structure import PrimitiveCell, atom_map, symmetry_types
+from mlip.md.structure import PrimitiveCell
+from mlip.symmetry.crystal import atom_map, symmetry_types
 
 Array = NDArray[np.float64]
 

@@ -116,7 +116,7 @@ def require_gradient_forces(potential: Potential) -> None:
 
 
 def first_derivative(atomic: Tensor, edges: Tensor, create_graph: bool) -> Tensor:
-    """f = ∂ΣE/∂d, (E, 3), eV/Å; nothing where there is no edge."""
+    """F = ∂ΣE/∂d, (E, 3), eV/Å; nothing where there is no edge."""
     if edges.shape[0] == 0:
         return torch.zeros_like(edges)
     return torch.autograd.grad(atomic.sum(), edges, create_graph=create_graph)[0]
