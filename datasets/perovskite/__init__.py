@@ -1,0 +1,1 @@
+"""PbTiO3 from density-functional theory."""

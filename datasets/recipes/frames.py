@@ -1,0 +1,97 @@
+"""Frames labelled one after another: stop whenever you like, and the files hold all finished ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+SPLITS = ("train", "validation", "test")
+
+
+class Planned(Protocol):
+    """What a plan says of a frame: where it goes and what it is called."""
+
+    @property
+    def split(self) -> str:
+        """train, validation or test."""
+
+    @property
+    def name(self) -> str:
+        """A folder name that is unique in the plan."""
+
+
+F = TypeVar("F", bound=Planned)
+
+
+def rounded(atoms: Atoms, correction: float) -> Atoms:
+    """The labels as stored: corrected energy to 1e-6 eV, forces to 1e-5 eV/Å, stress to 1e-7 eV/Å^3.
+
+    Args:
+        atoms: a labelled structure.
+        correction: added to its energy, eV.
+    """
+    result = atoms.copy()
+    result.calc = SinglePointCalculator(
+        result,
+        energy=round(float(atoms.get_potential_energy()) + correction, 6),
+        forces=np.round(atoms.get_forces(), 5),
+        stress=np.round(atoms.get_stress(), 7),
+    )
+    return result
+
+
+def write_frames(path: Path, images: list[Atoms]) -> None:
+    """Write one extxyz file, whole or not at all."""
+    if not images:
+        return
+    partial = path.with_name(f".{path.stem}.partial")
+    write(partial, images, format="extxyz")
+    partial.replace(path)
+
+
+def write_splits(
+    destination: Path, labelled: Iterable[tuple[Planned, Atoms]], splits: Sequence[str] = SPLITS
+) -> None:
+    """Write the files of some splits with the finished frames."""
+    pairs = list(labelled)
+    for split in splits:
+        write_frames(destination / f"{split}.xyz", [atoms for frame, atoms in pairs if frame.split == split])
+
+
+def label_all(
+    plan: Sequence[F],
+    label: Callable[[F, Path], Atoms],
+    folder: Path,
+    destination: Path,
+    finished: Callable[[Path], bool],
+) -> None:
+    """Compute what is missing, and refresh a split's file after each new frame of it.
+
+    Args:
+        plan: the frames in the order in which they are computed.
+        label: the structure of a frame with its labels, from the folder it is given or by computing them there.
+        folder: holds one folder for each frame.
+        destination: folder of the split's files.
+        finished: whether a frame's folder holds its results.
+    """
+    names = [frame.name for frame in plan]
+    if len(set(names)) != len(names):
+        raise ValueError("two frames of the plan have the same name")
+    labelled: list[tuple[Planned, Atoms]] = []
+    for number, frame in enumerate(plan):
+        start = time.perf_counter()
+        place = folder / frame.name
+        is_new = not finished(place)
+        labelled.append((frame, label(frame, place)))
+        if is_new:
+            write_splits(destination, labelled, [frame.split])
+            seconds = time.perf_counter() - start
+            print(f"{number + 1}/{len(plan)} {frame.split} {frame.name} {seconds:.1f} s", flush=True)
+    write_splits(destination, labelled)
