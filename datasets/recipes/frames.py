@@ -30,6 +30,12 @@ class Planned(Protocol):
 F = TypeVar("F", bound=Planned)
 
 
+def spread(groups: Sequence[Sequence[F]]) -> list[F]:
+    """Merge lists so that each is used up evenly: any prefix of the result has its share of all of them."""
+    placed = [((i + 0.5) / len(group), k, frame) for k, group in enumerate(groups) for i, frame in enumerate(group)]
+    return [frame for _, _, frame in sorted(placed, key=lambda item: item[:2])]
+
+
 def rounded(atoms: Atoms, correction: float) -> Atoms:
     """The labels as stored: corrected energy to 1e-6 eV, forces to 1e-5 eV/Å, stress to 1e-7 eV/Å^3.
 

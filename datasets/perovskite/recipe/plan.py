@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import TypeVar
 
 from mlip.datasets.perovskite.recipe.structures import Frame
+from mlip.datasets.recipes.frames import spread
 
 T = TypeVar("T")
 DIRECTIONS = ((0, 0, 1), (1, 1, 0), (1, 1, 1))
@@ -174,12 +175,6 @@ def large() -> list[Frame]:
         Frame("test", "soft", "cubic40", 0.07, group="4mm"),
         Frame("train", "soft", "cubic40", 0.06, group="4mm"),
     ]
-
-
-def spread(groups: list[list[Frame]]) -> list[Frame]:
-    """Merge lists so that each is used up evenly."""
-    placed = [((i + 0.5) / len(group), k, frame) for k, group in enumerate(groups) for i, frame in enumerate(group)]
-    return [frame for _, _, frame in sorted(placed, key=lambda item: item[:2])]
 
 
 def frames() -> list[Frame]:
