@@ -78,6 +78,11 @@ def softs() -> list[Frame]:
     ]
     single = [Frame("train", "soft", amplitude=a, group=g) for a in (0.06, 0.12, 0.09) for g in ("4mm", "3m", "mm2d")]
     single += [Frame("train", "soft", amplitude=a, group=g) for a in (0.06, 0.09) for g in ("mx", "mxy")]
+    single += [
+        Frame("train", "soft", amplitude=a, group=g, copy=1)
+        for a in (0.06, 0.12, 0.04)
+        for g in ("4mm", "3m", "mm2d")
+    ]
     single += [Frame("train", "soft", amplitude=0.09, group="1")]
     return alternated(single, rods)
 
@@ -92,7 +97,7 @@ def rattles() -> list[Frame]:
     ]
     single = [
         Frame("train", "rattle", amplitude=a, group=g, copy=c)
-        for a, c in ((0.04, 0), (0.08, 0), (0.02, 0), (0.12, 0), (0.06, 0))
+        for a, c in ((0.04, 0), (0.08, 0), (0.02, 0), (0.09, 0), (0.06, 0))
         for g in ("4mm", "3m", "mm2", "mm2d")
     ]
     single += [Frame("train", "rattle", amplitude=a, group=g) for a in (0.04, 0.08) for g in ("mx", "mxy")]
@@ -108,7 +113,7 @@ def mixed() -> list[Frame]:
         ((0.0, 0.0, 0.02, 0.0, 0.0, 0.02), "mm2d"), (tetragonal(0.02, 0.005), "4mm"),
     ]  # fmt: skip
     single = [Frame("train", "mixed", amplitude=a, strain=s, axis=(0, 0, 1), group=g)
-              for a in (0.06, 0.09, 0.12, 0.04) for s, g in cells]  # fmt: skip
+              for a in (0.06, 0.09, 0.04, 0.05) for s, g in cells]  # fmt: skip
     single += [
         Frame("train", "mixed", amplitude=0.08, strain=(0.01, 0.0, 0.02, 0.02, 0.0, 0.0), axis=(0, 0, 1), group="mx")
     ]
