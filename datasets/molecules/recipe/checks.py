@@ -86,7 +86,7 @@ def print_derivatives(atoms: Atoms, folder: Path, settings: Settings) -> None:
         slope[atom, axis] = (energies[0] - energies[1]) / (2 * step)
     error = np.abs(slope + found["forces"]).max()
     print(f"Forces against differences of the energy: largest {1e3 * error:.2f} meV/Å, of "
-          f" {np.abs(found['forces']).max():.2f} eV/Å.")  # fmt: skip
+          f"{np.abs(found['forces']).max():.2f} eV/Å.")  # fmt: skip
 
 
 def print_field(atoms: Atoms, settings: Settings, field: float = 0.02) -> None:

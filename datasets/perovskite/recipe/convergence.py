@@ -17,11 +17,13 @@ from ase.units import GPa
 
 from mlip.datasets.perovskite.recipe.calculation import LATTICE_CONSTANT, PBTIO3, SETTINGS, single_point
 from mlip.datasets.perovskite.recipe.patterns import POLAR, build, phases, polar
-from mlip.datasets.perovskite.recipe.structures import SUPERCELLS, normalised
+from mlip.datasets.perovskite.recipe.plan import volume
+from mlip.datasets.perovskite.recipe.structures import SUPERCELLS, Frame, normalised, structure
 from mlip.datasets.recipes import espresso
 from mlip.datasets.recipes.espresso import FloatArray, Settings, folded_k_points
 
 ONE = SUPERCELLS["single5"]
+COARSE = replace(SETTINGS, mesh=(4, 4, 4))
 
 
 def cubic(cell: str = "single5") -> Atoms:
@@ -42,7 +44,7 @@ def print_depth(folder: Path, name: str, cases: list[tuple[str, Settings]]) -> N
     """Energy of the polarised crystal against the cubic one, its forces and stress against those of the last row."""
     rows = []
     for label, settings in cases:
-        place = folder / f"{name}-{label}"
+        place = folder / f"depth-{settings.cutoff:g}-{settings.mesh[0]}"
         flat = single_point(cubic(), ONE, settings, place / "cubic")
         run = single_point(ferroelectric(), ONE, settings, place / "polar")
         depth = run.get_potential_energy() - flat.get_potential_energy()
@@ -59,26 +61,29 @@ def print_depth(folder: Path, name: str, cases: list[tuple[str, Settings]]) -> N
         )
 
 
-def print_mesh(folder: Path) -> None:
+def print_mesh(scratch: Path) -> None:
     """Divisions of the k mesh."""
-    print_depth(folder, "mesh", [(f"{m}", replace(SETTINGS, mesh=(m, m, m))) for m in (4, 5, 6, 8)])
+    print_depth(scratch / "convergence", "mesh", [(f"{m}", replace(SETTINGS, mesh=(m, m, m))) for m in (4, 5, 6, 8)])
 
 
-def print_cutoff(folder: Path) -> None:
+def print_cutoff(scratch: Path) -> None:
     """Cut-off, with a coarse mesh."""
-    coarse = replace(SETTINGS, mesh=(4, 4, 4))
-    print_depth(folder, "cut-off (Ry)", [(f"{c:g}", replace(coarse, cutoff=c)) for c in (25.0, 30.0, 40.0)])
+    print_depth(
+        scratch / "convergence", "cut-off (Ry)", [(f"{c:g}", replace(COARSE, cutoff=c)) for c in (25.0, 30.0, 40.0)]
+    )
 
 
-def print_volume(folder: Path) -> None:
-    """E(V) against the integral of the stress; their difference is the Pulay error that is corrected."""
-    scales = np.linspace(-0.06, 0.06, 5)
+def print_volume(scratch: Path) -> None:
+    """E(V) against the integral of the stress; their difference is the Pulay error that is corrected.
+
+    The runs are frames of the set.
+    """
+    scales = (-0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06)
     volumes, energies, slopes = [], [], []
     for scale in scales:
-        atoms = cubic()
-        atoms.set_cell(atoms.cell * (1 + scale) ** (1 / 3), scale_atoms=True)
-        run = single_point(atoms, ONE, SETTINGS, folder / f"volume-{scale:+.3f}")
-        volumes.append(atoms.get_volume() / 5)
+        frame = Frame("train", "strain", strain=volume(scale))
+        run = single_point(structure(frame), ONE, SETTINGS, scratch / "frames" / frame.name)
+        volumes.append(run.get_volume() / 5)
         energies.append(run.get_potential_energy() / 5)
         slopes.append(run.get_stress()[:3].mean())
     v, middle = np.array(volumes), len(scales) // 2
@@ -97,9 +102,10 @@ def print_volume(folder: Path) -> None:
           f"{v[middle] * integral.deriv(2)(v[middle]) / GPa:.1f} GPa from the stress.")  # fmt: skip
 
 
-def print_cells(folder: Path) -> None:
+def print_cells(scratch: Path) -> None:
     """Energy per formula unit of one polarised crystal in several cells, with and without symmetry."""
-    print("\n| cell | atoms | symmetry | k points | E per formula unit (eV) | difference to 5 atoms (meV) |")
+    folder, settings = scratch / "convergence", COARSE
+    print("\n| cell | atoms | symmetry used | points of the mesh | E per formula unit (eV) | difference (meV) |")
     print("|---|---|---|---|---|---|")
     reference = None
     free = replace(PBTIO3, symmetric=False)
@@ -112,22 +118,28 @@ def print_cells(folder: Path) -> None:
     ):
         cell = SUPERCELLS[name]
         place = folder / f"cell-{name}-{'symmetric' if crystal.symmetric else 'free'}"
-        run = espresso.single_point(ferroelectric(name), cell, SETTINGS, crystal, place)
+        run = espresso.single_point(ferroelectric(name), cell, settings, crystal, place)
         energy = run.get_potential_energy() / len(run) * 5
         reference = energy if reference is None else reference
-        count = len(folded_k_points(cell, SETTINGS.mesh, crystal.conventional)[0])
+        count = len(folded_k_points(cell, settings.mesh, crystal.conventional)[0])
         used = "yes" if crystal.symmetric else "no"
         print(f"| {name} | {len(run)} | {used} | {count} | {energy:.6f} | {1e3 * (energy - reference):+.3f} |")
 
 
-def print_shifts(folder: Path, shifts: int = 3) -> None:
+def print_shifts(scratch: Path, shifts: int = 3) -> None:
     """Scatter of energy, forces and stress when a polarised crystal is shifted along z against the FFT grid."""
+    folder = scratch / "convergence"
     energies, stresses = [], []
     forces: list[FloatArray] = []
     for number in range(shifts):
         atoms = ferroelectric()
         atoms.positions[:, 2] += 0.037 * number
-        run = single_point(atoms, ONE, SETTINGS, folder / f"shift-{number}")
+        place = (
+            folder / f"shift-{number}"
+            if number
+            else folder / f"depth-{SETTINGS.cutoff:g}-{SETTINGS.mesh[0]}" / "polar"
+        )
+        run = single_point(atoms, ONE, SETTINGS, place)
         forces.append(run.get_forces())
         energies.append(run.get_potential_energy())
         stresses.append(run.get_stress())
@@ -154,10 +166,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     default = os.environ.get("PEROVSKITE_SCRATCH")
     parser.add_argument("--scratch", type=Path, default=default, required=default is None)
-    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=list(TABLES))
+    parser.add_argument("tables", nargs="*", choices=list(TABLES))
     chosen = parser.parse_args()
-    for table in chosen.tables:
-        TABLES[table](Path(chosen.scratch).resolve() / "convergence")
+    for table in chosen.tables or TABLES:
+        TABLES[table](Path(chosen.scratch).resolve())
 
 
 if __name__ == "__main__":
