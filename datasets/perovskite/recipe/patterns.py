@@ -32,11 +32,16 @@ def cells_of(supercell: IntArray) -> IntArray:
     return np.array(sorted(grid[inside].tolist()), dtype=np.int64)
 
 
+def signs(cells: IntArray, twice_q: IntArray) -> FloatArray:
+    """(n,) exp(i q R) in cells R for a q of halves and zeros, given as 2q."""
+    return np.asarray(1.0 - 2.0 * (cells @ twice_q % 2), dtype=np.float64)
+
+
 def phases(supercell: IntArray) -> list[FloatArray]:
     """(n,) signs of every real modulation exp(i q R) = ±1 that fits the supercell; the first is all ones."""
     cells = cells_of(supercell)
     twice_q = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    return [(-1.0) ** (cells @ q) for q in twice_q if not np.any(supercell @ q % 2)]
+    return [signs(cells, q) for q in twice_q if not np.any(supercell @ q % 2)]
 
 
 def polar(axis: int, weights: FloatArray, phase: FloatArray) -> FloatArray:
@@ -70,7 +75,7 @@ def tilts(supercell: IntArray) -> list[FloatArray]:
             q = np.ones(3, dtype=np.int64)
             q[axis] = along
             if not np.any(supercell @ q % 2):
-                found.append(rotation(axis, (-1.0) ** (cells @ q)))
+                found.append(rotation(axis, signs(cells, q)))
     return found
 
 
