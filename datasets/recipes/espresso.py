@@ -186,9 +186,10 @@ def input_text(
     species = "\n".join(f"{symbol} {mass} {file}" for symbol, (mass, file) in crystal.species.items())
     density = "" if settings.dual == 4.0 else f", ecutrho = {settings.dual * settings.cutoff}"
     symmetry = "" if crystal.symmetric else ", nosym = .true."
+    at_rest = "" if calculation == "scf" else "\n  etot_conv_thr = 1e-6, forc_conv_thr = 2e-4"
     return f"""&control
   calculation = '{calculation}', prefix = '{crystal.prefix}', outdir = './scratch', disk_io = 'none'
-  pseudo_dir = '{pseudo_folder()}', tprnfor = .true., tstress = .true.
+  pseudo_dir = '{pseudo_folder()}', tprnfor = .true., tstress = .true.{at_rest}
 /
 &system
   ibrav = 0, nat = {len(atoms)}, ntyp = {len(crystal.species)}, ecutwfc = {settings.cutoff}{density}{symmetry}

@@ -1,7 +1,7 @@
 """Relax cubic, tetragonal, orthorhombic and rhombohedral PbTiO3 with DFT; write ``reference.json``.
 
 Usage: ``python -m mlip.datasets.perovskite.recipe.reference --scratch DIR`` (or ``PEROVSKITE_SCRATCH``);
-finished runs are read.
+finished runs are read.  The file holds all finished phases, in the order of `PHASES`.
 
 pw.x relaxes at a fixed number of plane waves, that of the starting cell.  So each relaxation starts again from
 its own result until the stress of a fresh calculation there is as small as asked.
