@@ -19,6 +19,8 @@ from mlip.datasets.recipes.espresso import (
 )
 from mlip.datasets.recipes.frames import label_all, spread
 from mlip.datasets.silicon.recipe import espresso as silicon
+from mlip.datasets.silicon.recipe.broken import folds_evenly
+from mlip.datasets.silicon.recipe.structures import SUPERCELLS as SILICON_CELLS
 
 CUBIC = np.eye(3, dtype=np.int64)
 
@@ -67,6 +69,22 @@ def test_a_thinned_mesh_is_not_cubic():
     broken = mean_of_waves(*silicon.folded_k_points(silicon.CONVENTIONAL, (4, 4, 2)), along)
     np.testing.assert_allclose(honest, 0.0, atol=1e-12)
     np.testing.assert_allclose(broken, [0.0, 0.0, -1.0], atol=1e-12)
+
+
+def test_only_cells_that_keep_the_thinned_mesh_are_labelled_with_it():
+    """A cell that folds it evenly has n times fewer points; one that does not would be a denser mesh."""
+    count = len(folded_numerators(CUBIC, (4, 4, 2), silicon.CONVENTIONAL)[0])
+    distinct = {}
+    for name, cell in SILICON_CELLS.items():
+        points, _ = folded_numerators(cell, (4, 4, 2), silicon.CONVENTIONAL)
+        distinct[name] = len(np.unique(points, axis=0)) * round(np.linalg.det(cell))
+    everywhere = distinct["primitive2"]
+    assert count >= everywhere == 128
+    assert {name for name, number in distinct.items() if number == everywhere} == {
+        name for name, cell in SILICON_CELLS.items() if folds_evenly(cell)
+    }
+    assert not folds_evenly(SILICON_CELLS["rod111x4"])
+    assert folds_evenly(SILICON_CELLS["cubic8"])
 
 
 @pytest.mark.parametrize("name", list(SUPERCELLS))

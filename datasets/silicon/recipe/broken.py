@@ -1,8 +1,11 @@
-"""Label the frames of up to eight atoms again with a k mesh that is thinned along one cubic axis.
+"""Label frames of the set again with a k mesh that is thinned along one cubic axis.
 
 Usage: ``python -m mlip.datasets.silicon.recipe.broken --scratch DIR`` (or ``SILICON_SCRATCH``).  The geometries
 are those of the stored frames; energies, forces and stress differ by what the mesh breaks.  ``broken.xyz`` holds
 all finished frames; stop the program whenever you like.
+
+Only cells into which the thinned mesh folds evenly take part: in the others it would be a denser mesh, that is,
+another crystal.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.io import read
 
+from mlip.datasets.recipes.espresso import IntArray
 from mlip.datasets.recipes.frames import rounded, write_frames
-from mlip.datasets.silicon.recipe.espresso import Settings, single_point
+from mlip.datasets.silicon.recipe.espresso import CONVENTIONAL, Settings, single_point
 from mlip.datasets.silicon.recipe.label import DESTINATION, basis_correction
 from mlip.datasets.silicon.recipe.plan import frames
 from mlip.datasets.silicon.recipe.structures import SUPERCELLS, scratch_argument
@@ -23,13 +28,19 @@ from mlip.datasets.silicon.recipe.structures import SUPERCELLS, scratch_argument
 MESH = (4, 4, 2)  # of the conventional cell: two instead of four divisions along [001]
 
 
+def folds_evenly(supercell: IntArray) -> bool:
+    """Whether the lattice whose cell the thinned mesh repeats is made of cells of the supercell."""
+    repeated = np.diag(MESH) @ CONVENTIONAL @ np.linalg.inv(supercell)
+    return bool(np.allclose(repeated, np.rint(repeated), atol=1e-9))
+
+
 def honest_frames() -> list[tuple[str, Atoms]]:
-    """The stored frames of up to eight atoms and their splits, in the order of the plan."""
+    """The stored frames that take part, up to sixteen atoms, and their splits, in the order of the plan."""
     stored = {
         atoms.info["name"]: (split, atoms)
         for split in ("train", "validation", "test")
         for atoms in read(DESTINATION / f"{split}.xyz", index=":")
-        if len(atoms) <= 8
+        if len(atoms) <= 16 and folds_evenly(SUPERCELLS[atoms.info["supercell"]])
     }
     return [stored[frame.name] for frame in frames() if frame.name in stored]
 
