@@ -47,10 +47,8 @@ def test_no_kind_of_frame_is_in_two_splits(frames):
     for split, images in frames.items():
         for frame in images:
             info = frame.atoms.info
-            angle = name_of(frame).split("_")[-2] if info["config_type"] == "torsion" else None
-            kinds.setdefault((info["molecule"], info["config_type"], info.get("temperature"), angle), set()).add(
-                split
-            )
+            angle = name_of(frame).split("_")[-2] if frame.config_type == "torsion" else None
+            kinds.setdefault((info["molecule"], frame.config_type, info.get("temperature"), angle), set()).add(split)
     assert all(len(splits) == 1 for splits in kinds.values())
 
 
