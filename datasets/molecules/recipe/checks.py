@@ -64,10 +64,11 @@ def print_derivatives(atoms: Atoms, folder: Path, settings: Settings, step: floa
     slope = float(ends[0]["energy"] - ends[1]["energy"]) / (2 * step)
     bend = (ends[1]["forces"] - ends[0]["forces"]).ravel() / (2 * step)
     row = found["hessian"] @ direction.ravel()
+    error = row - bend
     print(f"\nDistorted {MOLECULE} (0.05 Å), central differences on a random line: net force "
           f"{np.abs(found['forces'].sum(axis=0)).max():.0e} eV/Å; slope {-np.vdot(direction, found['forces']):.5f} "
           f"eV/Å, from energies {slope:.5f}; Hessian row rms {np.sqrt(np.mean(row**2)):.3f} eV/Å^2, from forces "
-          f"it differs by {np.sqrt(np.mean((row - bend)**2)):.4f}, at most {np.abs(row - bend).max():.4f}.")  # fmt: skip
+          f"it differs by {np.sqrt(np.mean(error**2)):.4f}, at most {np.abs(error).max():.4f}.")  # fmt: skip
 
 
 def print_field(atoms: Atoms, settings: Settings, field: float = 0.02) -> None:
