@@ -105,7 +105,7 @@ def stored(name: str, atoms: Atoms, cubic: Atoms) -> dict[str, Any]:
     return {
         "space_group": PHASES[name][0],
         "energy": round(energy, 6),
-        "energy_above_cubic": round(above, 6),
+        "energy_above_cubic": round(above, 6) + 0.0,  # not -0.0
         "cell": np.round(atoms.cell.array, 6).tolist(),
         "lengths": np.round(atoms.cell.lengths(), 5).tolist(),
         "angles": np.round(atoms.cell.angles(), 4).tolist(),
@@ -117,20 +117,25 @@ def stored(name: str, atoms: Atoms, cubic: Atoms) -> dict[str, Any]:
     }
 
 
+def write_reference(found: dict[str, Atoms]) -> None:
+    """Write ``reference.json``, whole or not at all."""
+    contents = {
+        "units": "energies eV per formula unit, lengths Å, angles degrees, volume Å^3, forces eV/Å, stress GPa; "
+        "cell: rows are vectors, the cubic axes along x, y, z",
+        "phases": {name: stored(name, atoms, found["cubic"]) for name, atoms in found.items()},
+    }
+    partial = DESTINATION / ".reference.partial"
+    partial.write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n")
+    partial.replace(DESTINATION / "reference.json")
+
+
 def main() -> None:
     """Relax what is missing and write what there is."""
     folder = scratch_argument(__doc__) / "reference"
     found: dict[str, Atoms] = {}
     for name in PHASES:
         found[name] = relax(name, folder)
-        contents = {
-            "units": "energies eV per formula unit, lengths Å, angles degrees, volume Å^3, forces eV/Å, stress GPa; "
-            "cell: rows are vectors, the cubic axes along x, y, z",
-            "phases": {key: stored(key, atoms, found["cubic"]) for key, atoms in found.items()},
-        }
-        partial = DESTINATION / ".reference.partial"
-        partial.write_text(json.dumps(contents, indent=1) + "\n")
-        partial.replace(DESTINATION / "reference.json")
+        write_reference(found)
 
 
 if __name__ == "__main__":
