@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -62,13 +62,11 @@ def write_frames(path: Path, images: list[Atoms]) -> None:
     partial.replace(path)
 
 
-def write_splits(
-    destination: Path, labelled: Iterable[tuple[Planned, Atoms]], splits: Sequence[str] = SPLITS
-) -> None:
-    """Write the files of some splits with the finished frames."""
-    pairs = list(labelled)
-    for split in splits:
-        write_frames(destination / f"{split}.xyz", [atoms for frame, atoms in pairs if frame.split == split])
+def write_splits(destination: Path, plan: Sequence[F], labelled: Mapping[str, Atoms]) -> None:
+    """Write the file of each split with the finished frames, in the order of the plan."""
+    for split in SPLITS:
+        there = [labelled[frame.name] for frame in plan if frame.split == split and frame.name in labelled]
+        write_frames(destination / f"{split}.xyz", there)
 
 
 def label_all(
@@ -78,7 +76,7 @@ def label_all(
     destination: Path,
     finished: Callable[[Path], bool],
 ) -> None:
-    """Compute what is missing, and refresh a split's file after each new frame of it.
+    """Compute what is missing, and refresh the files after each new frame.
 
     Args:
         plan: the frames in the order in which they are computed.
@@ -87,17 +85,16 @@ def label_all(
         destination: folder of the split's files.
         finished: whether a frame's folder holds its results.
     """
-    names = [frame.name for frame in plan]
-    if len(set(names)) != len(names):
+    if len({frame.name for frame in plan}) != len(plan):
         raise ValueError("two frames of the plan have the same name")
-    labelled: list[tuple[Planned, Atoms]] = []
-    for number, frame in enumerate(plan):
+    places = {frame.name: folder / frame.name for frame in plan}
+    labelled = {f.name: label(f, places[f.name]) for f in plan if finished(places[f.name])}
+    write_splits(destination, plan, labelled)
+    for frame in plan:
+        if frame.name in labelled:
+            continue
         start = time.perf_counter()
-        place = folder / frame.name
-        is_new = not finished(place)
-        labelled.append((frame, label(frame, place)))
-        if is_new:
-            write_splits(destination, labelled, [frame.split])
-            seconds = time.perf_counter() - start
-            print(f"{number + 1}/{len(plan)} {frame.split} {frame.name} {seconds:.1f} s", flush=True)
-    write_splits(destination, labelled)
+        labelled[frame.name] = label(frame, places[frame.name])
+        write_splits(destination, plan, labelled)
+        seconds = time.perf_counter() - start
+        print(f"{len(labelled)}/{len(plan)} {frame.split} {frame.name} {seconds:.1f} s", flush=True)
