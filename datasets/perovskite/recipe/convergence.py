@@ -68,6 +68,7 @@ def print_mesh(scratch: Path) -> None:
 
 def print_cutoff(scratch: Path) -> None:
     """Cut-off, with a coarse mesh."""
+    print("\nAt the 4 × 4 × 4 mesh:")
     print_depth(
         scratch / "convergence", "cut-off (Ry)", [(f"{c:g}", replace(COARSE, cutoff=c)) for c in (25.0, 30.0, 40.0)]
     )
@@ -105,6 +106,7 @@ def print_volume(scratch: Path) -> None:
 def print_cells(scratch: Path) -> None:
     """Energy per formula unit of one polarised crystal in several cells, with and without symmetry."""
     folder, settings = scratch / "convergence", COARSE
+    print("\nAt the 4 × 4 × 4 mesh:")
     print("\n| cell | atoms | symmetry used | points of the mesh | E per formula unit (eV) | difference (meV) |")
     print("|---|---|---|---|---|---|")
     reference = None
