@@ -23,10 +23,12 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.io import read
 from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent
 SPLITS = ("train", "validation", "test")
+BROKEN = "broken"
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,24 @@ class DFPTReference:
 
 
 def path(split: str) -> Path:
-    """The extxyz file of a split: ``train``, ``validation`` or ``test``; or ``dfpt``, the force constants.
+    """The extxyz file of a split: ``train``, ``validation`` or ``test``; ``broken``; or ``dfpt``, the force constants.
+
+    ``broken`` holds frames of all three again, labelled with a k mesh thinned along [001].
 
     Raises:
         ValueError: for any other name.
     """
     if split == "dfpt":
         return FOLDER / "dfpt.fc"
-    if split not in SPLITS:
-        raise ValueError(f"no split {split!r}: one of {', '.join(SPLITS)}")
+    if split not in (*SPLITS, BROKEN):
+        raise ValueError(f"no split {split!r}: one of {', '.join((*SPLITS, BROKEN))}, dfpt")
     return FOLDER / f"{split}.xyz"
+
+
+def honest_and_broken() -> list[tuple[Atoms, Atoms]]:
+    """Pairs of one geometry with the labels of the cubic k mesh and of the one thinned along [001]."""
+    honest = {atoms.info["name"]: atoms for split in SPLITS for atoms in read(path(split), index=":")}
+    return [(honest[atoms.info["name"]], atoms) for atoms in read(path(BROKEN), index=":")]
 
 
 def primitive_cell() -> Atoms:

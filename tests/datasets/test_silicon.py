@@ -156,3 +156,34 @@ def test_dfpt_mesh_is_complete_and_bands_pass_through_it():
 def test_paths():
     with pytest.raises(ValueError, match="no split 'training'"):
         silicon.path("training")
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[tuple[Atoms, Atoms]]:
+    return silicon.honest_and_broken()
+
+
+def test_broken_frames_are_honest_geometries(pairs):
+    assert len({broken.info["name"] for _, broken in pairs}) == len(pairs)
+    for honest, broken in pairs:
+        assert (honest.symbols == broken.symbols).all()
+        np.testing.assert_array_equal(honest.positions, broken.positions)
+        np.testing.assert_array_equal(honest.cell.array, broken.cell.array)
+
+
+def test_the_thinned_mesh_changes_the_labels_by_a_small_measured_amount(pairs):
+    """The energy per atom shifts by nearly the same everywhere; what is left, and the forces, are small, not zero."""
+    energy = np.array([(b.get_potential_energy() - h.get_potential_energy()) / len(h) for h, b in pairs])
+    force = np.concatenate([(b.get_forces() - h.get_forces()).ravel() for h, b in pairs])
+    stress = np.array([b.get_stress(voigt=False) - h.get_stress(voigt=False) for h, b in pairs])
+    assert 1e-5 < np.std(energy) < 0.05
+    assert 1e-3 < np.sqrt(np.mean(force**2)) < 0.2
+    # Along [001] the crystal is not what it is along [100] and [010] any more.
+    split = np.abs(stress[:, 2, 2] - (stress[:, 0, 0] + stress[:, 1, 1]) / 2)
+    across = np.abs(stress[:, 0, 0] - stress[:, 1, 1])
+    assert np.median(split) > 3 * np.median(across)
+
+
+def test_net_force_vanishes_on_the_thinned_mesh_too(pairs):
+    for _, broken in pairs:
+        np.testing.assert_allclose(broken.get_forces().sum(axis=0), 0.0, atol=1e-5 * len(broken))

@@ -13,9 +13,9 @@ import numpy as np
 from ase import Atoms
 from ase.units import GPa
 
+from mlip.datasets.recipes.espresso import FloatArray
 from mlip.datasets.silicon.recipe.espresso import (
     CONVENTIONAL,
-    FloatArray,
     Settings,
     folded_k_points,
     single_point,
@@ -36,7 +36,7 @@ def print_settings_table(folder: Path, name: str, cases: list[tuple[float, Setti
     """Energy per atom, pressure, and the force on the displaced atom, against the last row."""
     rows = []
     for value, settings in cases:
-        run = single_point(displaced(), ONE, settings, folder / f"{name}-{settings.cutoff:g}-{settings.mesh}")
+        run = single_point(displaced(), ONE, settings, folder / f"{name}-{settings.cutoff:g}-{settings.mesh[0]}")
         pressure = -run.get_stress()[:3].mean() / GPa
         rows.append((value, run.get_potential_energy() / 2, pressure, run.get_forces()[1, 0]))
     _, energy, pressure, force = rows[-1]
@@ -127,7 +127,7 @@ def main() -> None:
     base = Settings()
     cutoffs = [(c, replace(base, cutoff=c)) for c in (16.0, 20.0, 24.0, 28.0, 32.0, 40.0)]
     print_settings_table(folder, "cut-off (Ry)", cutoffs)
-    print_settings_table(folder, "mesh", [(m, replace(base, mesh=m)) for m in (2, 3, 4, 6)])
+    print_settings_table(folder, "mesh", [(m, replace(base, mesh=(m, m, m))) for m in (2, 3, 4, 6)])
     for cutoff in (24.0, base.cutoff):
         print_equation_of_state(folder, replace(base, cutoff=cutoff))
     print_cells(folder, base)

@@ -7,15 +7,12 @@ the files always hold all finished frames.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 
+from mlip.datasets.recipes.frames import label_all, rounded
 from mlip.datasets.silicon.recipe.espresso import Settings, single_point
 from mlip.datasets.silicon.recipe.plan import frames
 from mlip.datasets.silicon.recipe.structures import (
@@ -42,49 +39,16 @@ def basis_correction(atoms: Atoms) -> float:
     return len(atoms) * BASIS_CORRECTION * float(np.log(atoms.get_volume() / len(atoms) / relaxed))
 
 
-def rounded(atoms: Atoms) -> Atoms:
-    """The labels as stored: corrected energy to 1e-6 eV, forces to 1e-5 eV/Å, stress to 1e-7 eV/Å^3."""
-    energy = float(atoms.get_potential_energy()) + basis_correction(atoms)
-    result = atoms.copy()
-    result.calc = SinglePointCalculator(
-        result,
-        energy=round(energy, 6),
-        forces=np.round(atoms.get_forces(), 5),
-        stress=np.round(atoms.get_stress(), 7),
-    )
-    return result
-
-
-def write_split(split: str, labelled: Iterable[tuple[Frame, Atoms]]) -> None:
-    """Write one extxyz file, whole or not at all."""
-    images = [rounded(atoms) for frame, atoms in labelled if frame.split == split]
-    if not images:
-        return
-    partial = DESTINATION / f".{split}.partial"
-    write(partial, images, format="extxyz")
-    partial.replace(DESTINATION / f"{split}.xyz")
+def label(frame: Frame, place: Path) -> Atoms:
+    """A frame with its labels as stored."""
+    atoms = single_point(structure(frame), SUPERCELLS[frame.supercell], Settings(), place)
+    return rounded(atoms, basis_correction(atoms))
 
 
 def main() -> None:
     """Compute what is missing."""
     folder = scratch_argument(__doc__) / "frames"
-    plan = frames()
-    names = [frame.name for frame in plan]
-    if len(set(names)) != len(names):
-        raise ValueError("two frames of the plan have the same name")
-    labelled: list[tuple[Frame, Atoms]] = []
-    for number, frame in enumerate(plan):
-        start = time.perf_counter()
-        place = folder / frame.name
-        is_new = not (place / "pw.out").exists()
-        atoms = single_point(structure(frame), SUPERCELLS[frame.supercell], Settings(), place)
-        labelled.append((frame, atoms))
-        if is_new or number + 1 == len(plan):
-            write_split(frame.split, labelled)
-            seconds = time.perf_counter() - start
-            print(f"{number + 1}/{len(plan)} {frame.split} {frame.name} {seconds:.1f} s", flush=True)
-    for split in ("train", "validation", "test"):
-        write_split(split, labelled)
+    label_all(frames(), label, folder, DESTINATION, finished=lambda place: (place / "pw.out").exists())
 
 
 if __name__ == "__main__":

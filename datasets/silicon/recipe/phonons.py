@@ -13,14 +13,8 @@ from pathlib import Path
 import numpy as np
 from ase.units import Bohr, Rydberg
 
-from mlip.datasets.silicon.recipe.espresso import (
-    PSEUDOPOTENTIAL,
-    FloatArray,
-    Settings,
-    pseudo_folder,
-    run_serial,
-    single_point,
-)
+from mlip.datasets.recipes.espresso import FloatArray, pseudo_folder, run_serial
+from mlip.datasets.silicon.recipe.espresso import PSEUDOPOTENTIAL, Settings, single_point
 from mlip.datasets.silicon.recipe.structures import (
     LATTICE_CONSTANT,
     PRIMITIVE,
@@ -59,7 +53,7 @@ def path_points() -> FloatArray:
 def inputs(settings: Settings) -> dict[str, tuple[str, str]]:
     """Program and input text of every step, by name, in the order in which they run."""
     cell = "\n".join(" ".join(f"{x:.10f}" for x in row) for row in PRIMITIVE)
-    n = settings.mesh
+    n = settings.mesh[0]
     return {
         "scf": ("pw.x", f"""&control
   calculation = 'scf', prefix = 'si', outdir = './scratch', pseudo_dir = '{pseudo_folder()}'

@@ -36,7 +36,8 @@ from matscipy.calculators.manybody.explicit_forms.stillinger_weber import (
     StillingerWeber,
 )
 
-from mlip.datasets.silicon.recipe.espresso import CONVENTIONAL, FloatArray, IntArray
+from mlip.datasets.recipes.espresso import FloatArray, IntArray
+from mlip.datasets.silicon.recipe.espresso import CONVENTIONAL
 
 LATTICE_CONSTANT = 5.39896  # Å, zero stress at the settings of the labels
 BASIS_CORRECTION = 0.0205  # eV/atom, see label.basis_correction; measured by convergence.py

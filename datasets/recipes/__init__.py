@@ -1,0 +1,1 @@
+"""What the recipes of the embedded sets share: programs run serially, frames labelled one after another."""
