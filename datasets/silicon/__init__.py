@@ -68,7 +68,7 @@ class DFPTReference:
 
 
 def path(split: str) -> Path:
-    """The extxyz file of a split: ``train``, ``validation`` or ``test``; ``broken``; or ``dfpt``, the force constants.
+    """The extxyz file of a split: ``train``, ``validation``, ``test`` or ``broken``; ``dfpt``: the force constants.
 
     ``broken`` holds frames of all three again, labelled with a k mesh thinned along [001].
 
