@@ -128,7 +128,7 @@ def phonons(
     if matrices is not plain_matrices:
         fill_from_matrices(phonon, stars)
     direct = matrices if method == "exact" and born is None else None
-    error = interpolation_error(matrices, phonon, matrix) if method == "exact" else None
+    error = None if direct is None else interpolation_error(matrices, phonon, matrix)
     polar: PolarTerm | None = None
     polar_checks: list[Check] = []
     if born is not None:

@@ -64,7 +64,7 @@ class PhononResult:
         lowest: Lowest frequency in THz over path and mesh (acoustic modes at Γ left out), and its q.
         imaginary: Imaginary modes at the special points and where the frequency is lowest, with their irreps.
         interpolation_error: Largest |Δν| in THz between exact D(q) and Fourier interpolation, at points between
-            the commensurate ones; None where nothing exact is known.
+            the commensurate ones; None where nothing exact is known, or dipoles are added in between.
         polar: The dipole term, where Born charges were given.
         stress: Voigt stress in GPa at which the phonons hold, or None.
         analyses: Representations, group velocities, Grüneisen parameters, displacements: what was asked for.
@@ -140,6 +140,8 @@ class PhononResult:
         """Whether the density of states is exact, and if not, how far off the frequencies behind it are."""
         if self.zone.source == "exact":
             return "exact"
+        if self.polar is not None:
+            return "interpolated with dipoles"
         known = "" if self.interpolation_error is None else f" ±{self.interpolation_error:.2g} THz"
         return f"interpolated{known}"
 
