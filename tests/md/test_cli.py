@@ -158,7 +158,7 @@ def test_check_of_a_model_and_of_a_calculator(model, copper, tmp_path):
     assert main(["check", model, "si.cif", "--nve-steps", "20", "--json", "report.json"]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["results"]["precision"] == "float64"
-    assert len(report["checks"]) == 20
+    assert len(report["checks"]) == 21
     assert (tmp_path / "si-check/check.png").stat().st_size > 20_000
     assert main(["check", copper, *EMT, "--nve-steps", "20"]) == 0
 
