@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from phonopy import Phonopy
 
 from mlip.errors import InputError
 from mlip.md.bands import band_path, bands_along
@@ -17,42 +17,33 @@ from mlip.md.calculators import attached, has_bloch_matrix, has_stress, members_
 from mlip.md.committee import spread_of
 from mlip.md.dynamical import (
     BlochMatrices,
-    DynamicalMatrices,
     FourierMatrices,
-    SumRuleMatrices,
-    SymmetricMatrices,
     fill_from_displacements,
     fill_from_hessian,
     fill_from_matrices,
-    force_symmetry_defect,
     frequencies_at,
     frequencies_thz,
     hermitian_defect,
     phonopy_for,
-    space_group_defect,
     sum_rule_blocks,
     supercell_matrix,
 )
 from mlip.md.equilibrium import relaxed_cell
 from mlip.md.mesh import interpolation_error, sample_zone
 from mlip.md.phonon_analyses import DEFAULT_ANALYSES, Analyses, Solved, analyse
-from mlip.md.phonon_result import PhononResult, PolarTerm
-from mlip.md.polar import change_in_larger_supercell, read_born, trained_supercell, with_dipoles
+from mlip.md.phonon_result import PhononResult
+from mlip.md.polar import trained_supercell
 from mlip.md.reference import Reference
 from mlip.md.relaxation import RelaxResult
 from mlip.md.rotation_average import require_conservative
+from mlip.md.solution import GENERAL_Q, Method, Recipe, Solution
 from mlip.md.stability import IMAGINARY, imaginary_modes, lowest_frequency
-from mlip.md.stars import StarMatrices
 from mlip.md.structure import PrimitiveCell, primitive_cell
 from mlip.md.thermal import density_of_states, thermal_table
 from mlip.md.units import GPA_PER_EV_A3
 from mlip.report import Check
 
 Array = NDArray[np.float64]
-Method = Literal["auto", "exact", "hessian", "displacement"]
-# A q point of no symmetry, where defects are measured and interpolation is tried.
-GENERAL_Q = np.array([0.137, 0.259, 0.391])
-SYMMETRIC = 1e-6  # relative defect below which a calculator counts as having the crystal's space group
 
 
 def phonons(
@@ -121,34 +112,15 @@ def phonons(
     if supercell is None and born is not None:
         supercell = trained_supercell(calculator, cell.atoms)
     matrix = supercell_matrix(supercell, cell.atoms)
-    plain_matrices, phonon, defect = _solve(cell, calculator, matrix, method, displacement, progress)
-    symmetric = defect < SYMMETRIC
-    matrices = _corrected(plain_matrices, cell, asr=asr, symmetrize=symmetrize)
-    stars = StarMatrices(matrices, cell, symmetric=symmetric)
-    if matrices is not plain_matrices:
-        fill_from_matrices(phonon, stars)
-    direct = matrices if method == "exact" and born is None else None
-    error = None if direct is None else interpolation_error(matrices, phonon, matrix)
-    polar: PolarTerm | None = None
-    polar_checks: list[Check] = []
-    if born is not None:
-        matrices, polar, polar_checks = _polar(stars, phonon, cell, born, exact=method == "exact")
-
-    def of_member(member: Any) -> DynamicalMatrices:
-        """D(q) of one member of a committee, made as the mean's is."""
-        if method == "exact" and born is None:
-            return _corrected(BlochMatrices(cell.atoms, member), cell, asr=asr, symmetrize=symmetrize)
-        plain, own, _ = _solve(cell, member, matrix, method, displacement, progress)
-        corrected = _corrected(plain, cell, asr=asr, symmetrize=symmetrize)
-        if corrected is not plain:
-            fill_from_matrices(own, corrected)
-        return corrected if born is None else _polar(corrected, own, cell, born, exact=False)[0]
+    recipe = Recipe(method, matrix, displacement, asr, symmetrize, born, progress)
+    solution = recipe.solve(cell, calculator)
+    matrices, symmetric = solution.matrices, solution.symmetric
 
     dipoles = born is not None or any(reference.polar for reference in references)
     bands = bands_along(matrices, cell, band_path(cell, path, points, polar=dipoles))
     sample = sample_zone(
-        phonon,
-        direct,
+        solution.phonon,
+        solution.exact,
         dos_mesh,
         symmetric=symmetric,
         sampling=analyses.dos_sampling,
@@ -156,33 +128,35 @@ def phonons(
     )
     thermal = thermal_table(sample.mesh, temperatures)
     lowest = lowest_frequency(bands, sample.mesh.qpoints, sample.mesh.frequencies)
-
-    def again(crystal: Atoms) -> Phonopy:
-        return _force_constants(crystal, calculator, matrix, method, displacement, symmetric=symmetric)
-
-    solved = Solved(cell, calculator, matrices, phonon, bands.path, sample.mesh, symmetric, again)
+    again = partial(recipe.force_constants, calculator=calculator, symmetric=symmetric)
+    solved = Solved(cell, calculator, matrices, solution.phonon, bands.path, sample.mesh, symmetric, again)
+    member = partial(recipe.member, cell)
     result = PhononResult(
         cell=cell,
         method=method,
         supercell=matrix,
-        phonon=phonon,
+        phonon=solution.phonon,
         matrices=matrices,
         bands=bands,
         dos=density_of_states(sample.mesh, cell),
         zone=sample,
         thermal=thermal,
         relaxation=relaxation,
-        symmetry_defect=defect,
+        symmetry_defect=solution.defect,
         lowest=lowest,
         imaginary=imaginary_modes(matrices, cell, bands, lowest, symmetric=symmetric),
-        interpolation_error=error,
-        polar=polar,
+        interpolation_error=_interpolation_error(solution, matrix),
+        polar=solution.polar,
         stress=_stress(cell.atoms, calculator),
         analyses=analyse(solved, analyses, thermal.temperature),
-        checks=[*_checks(matrices, cell, method, defect, lowest[0], relaxation), *polar_checks],
-        spread=spread_of(members_of(calculator), of_member, bands.path.q, cell.special_points),
+        checks=[*_checks(solution, cell, method, lowest[0], relaxation), *solution.checks],
+        spread=spread_of(members_of(calculator), member, bands.path.q, cell.special_points),
     )
     return result.compared_with(*references)
+
+
+def _interpolation_error(solution: Solution, matrix: NDArray[np.int64]) -> float | None:
+    return None if solution.exact is None else interpolation_error(solution.exact, solution.phonon, matrix)
 
 
 def interpolation_baseline(atoms: Atoms, calculator: Any, supercell: Any, q_points: Array) -> Array:
@@ -224,84 +198,14 @@ def _method(method: str, calculator: Any) -> Method:
     return cast("Method", method)
 
 
-def _solve(
-    cell: PrimitiveCell,
-    calculator: Any,
-    matrix: NDArray[np.int64],
-    method: Method,
-    displacement: float,
-    progress: Any,
-) -> tuple[DynamicalMatrices, Phonopy, float]:
-    """D(q), a phonopy object with force constants, and how far the calculator breaks the space group.
-
-    Symmetry reduction is used only where the calculator has the crystal's symmetry: with one that has not,
-    phonopy's result would be wrong while the frequencies look fine.
-    """
-    if method == "exact":
-        exact = BlochMatrices(cell.atoms, calculator)
-        defect = space_group_defect(exact, cell, GENERAL_Q)
-        phonon = phonopy_for(cell.atoms, matrix, symmetric=defect < SYMMETRIC)
-        fill_from_matrices(phonon, StarMatrices(exact, cell, symmetric=defect < SYMMETRIC))
-        return exact, phonon, defect
-    defect = force_symmetry_defect(cell, calculator)
-    phonon = _force_constants(
-        cell.atoms, calculator, matrix, method, displacement, progress, symmetric=defect < SYMMETRIC
-    )
-    return FourierMatrices(phonon), phonon, defect
-
-
-def _force_constants(
-    atoms: Atoms,
-    calculator: Any,
-    matrix: NDArray[np.int64],
-    method: Method,
-    displacement: float,
-    progress: Any = iter,
-    *,
-    symmetric: bool,
-) -> Phonopy:
-    """Force constants of a crystal in one of the three ways."""
-    phonon = phonopy_for(atoms, matrix, symmetric=symmetric)
-    if method == "exact":
-        fill_from_matrices(phonon, BlochMatrices(atoms, calculator))
-    elif method == "hessian":
-        fill_from_hessian(phonon, calculator)
-    else:
-        fill_from_displacements(phonon, calculator, displacement, progress)
-    return phonon
-
-
-def _corrected(matrices: DynamicalMatrices, cell: PrimitiveCell, *, asr: bool, symmetrize: bool) -> DynamicalMatrices:
-    if symmetrize:
-        matrices = SymmetricMatrices(matrices, cell)
-    if asr:
-        matrices = SumRuleMatrices(matrices, cell.atoms.get_masses())
-    return matrices
-
-
-def _polar(
-    matrices: DynamicalMatrices, phonon: Phonopy, cell: PrimitiveCell, born: str | Path, *, exact: bool
-) -> tuple[DynamicalMatrices, PolarTerm, list[Check]]:
-    """Add the dipole term, and see what a larger supercell would change."""
-    charges = read_born(born, cell)
-    with_term = with_dipoles(phonon, charges)
-    change = change_in_larger_supercell(matrices, phonon, charges, cell.atoms, GENERAL_Q[None]) if exact else None
-    return with_term, PolarTerm(charges.charges, charges.dielectric, change), charges.checks
-
-
 def _stress(atoms: Atoms, calculator: Any) -> Array | None:
     return attached(atoms, calculator).get_stress() * GPA_PER_EV_A3 if has_stress(atoms, calculator) else None
 
 
 def _checks(
-    matrices: DynamicalMatrices,
-    cell: PrimitiveCell,
-    method: Method,
-    defect: float,
-    lowest: float,
-    relaxation: RelaxResult | None,
+    solution: Solution, cell: PrimitiveCell, method: Method, lowest: float, relaxation: RelaxResult | None
 ) -> list[Check]:
-    gamma, general = matrices.at(np.array([np.zeros(3), GENERAL_Q]))
+    gamma, general = solution.matrices.at(np.array([np.zeros(3), GENERAL_Q]))
     residual = np.abs(sum_rule_blocks(gamma, cell.atoms.get_masses())).max()
     values = frequencies_thz(np.linalg.eigvalsh((gamma + gamma.conj().T) / 2))
     acoustic = np.sort(np.abs(values))[:3].max()
@@ -312,6 +216,6 @@ def _checks(
         Check("acoustic sum rule residual", float(residual), 1e-3 if differences else 1e-8, "eV/Å²"),
         Check("acoustic |ν| at Γ", float(acoustic), 2e-2 if differences else 1e-3, "THz"),
         Check("Hermiticity defect of D(q)", hermitian_defect(general), 1e-3 if differences else 1e-10, "relative"),
-        Check("space-group defect", defect, 1e-8 if method == "exact" else 1e-6, "relative"),
+        Check("space-group defect", solution.defect, 1e-8 if method == "exact" else 1e-6, "relative"),
         Check("imaginary frequency", max(0.0, -lowest), IMAGINARY, "THz"),
     ]

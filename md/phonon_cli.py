@@ -96,13 +96,13 @@ def phonons(
 
     Several models are drawn in one figure; with --committee they are one potential with an uncertainty.
     """
-    from mlip.md.lattice_dynamics import Method
     from mlip.md.lattice_dynamics import phonons as run
     from mlip.md.mesh import Sampling
     from mlip.md.phonon_analyses import Analyses
     from mlip.md.phonon_comparison import compare_phonons
     from mlip.md.phonon_tables import tables
     from mlip.md.reference_files import read_reference
+    from mlip.md.solution import Method
 
     models, structures = models_and_structures(files, calculator)
     calculators = calculators_of(models, calculator, device, committee=committee)
