@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 
 SPLITS = ("train", "validation", "test")
 
@@ -69,12 +69,38 @@ def write_splits(destination: Path, plan: Sequence[F], labelled: Mapping[str, At
         write_frames(destination / f"{split}.xyz", there)
 
 
+def stored_frames(
+    destination: Path, plan: Sequence[F], geometry: Callable[[F], Atoms] | None = None
+) -> dict[str, Atoms]:
+    """What the files of the splits hold already, by name: no folder of an earlier run is needed to go on.
+
+    Args:
+        destination: folder of the split's files.
+        plan: the frames; others are left out.
+        geometry: the structure that the plan asks for, where it can be said without a calculation; a stored frame
+            that differs from it is left out, to be computed again.
+    """
+    files = [destination / f"{split}.xyz" for split in SPLITS]
+    found = {atoms.info["name"]: atoms for file in files if file.exists() for atoms in read(file, index=":")}
+    asked = [frame for frame in plan if frame.name in found]
+    return {f.name: found[f.name] for f in asked if geometry is None or _same(found[f.name], geometry(f))}
+
+
+def _same(stored: Atoms, asked: Atoms) -> bool:
+    """Whether two structures agree to the digits that files keep."""
+    return len(stored) == len(asked) and all(
+        np.allclose(a, b, rtol=0, atol=1e-6)
+        for a, b in ((stored.positions, asked.positions), (stored.cell.array, asked.cell.array))
+    )
+
+
 def label_all(
     plan: Sequence[F],
     label: Callable[[F, Path], Atoms],
     folder: Path,
     destination: Path,
     finished: Callable[[Path], bool],
+    stored: Mapping[str, Atoms] | None = None,
 ) -> None:
     """Compute what is missing, and refresh the files after each new frame.
 
@@ -84,11 +110,13 @@ def label_all(
         folder: holds one folder for each frame.
         destination: folder of the split's files.
         finished: whether a frame's folder holds its results.
+        stored: frames that are kept as they are, see `stored_frames`.
     """
     if len({frame.name for frame in plan}) != len(plan):
         raise ValueError("two frames of the plan have the same name")
     places = {frame.name: folder / frame.name for frame in plan}
-    labelled = {f.name: label(f, places[f.name]) for f in plan if finished(places[f.name])}
+    labelled = dict(stored or {})
+    labelled |= {f.name: label(f, places[f.name]) for f in plan if finished(places[f.name])}
     write_splits(destination, plan, labelled)
     for frame in plan:
         if frame.name in labelled:

@@ -17,7 +17,7 @@ from mlip.datasets.molecules.recipe.minima import minimum
 from mlip.datasets.molecules.recipe.plan import frames
 from mlip.datasets.molecules.recipe.quantum import FloatArray, Settings, labels
 from mlip.datasets.molecules.recipe.structures import Frame, scratch_argument, structure
-from mlip.datasets.recipes.frames import label_all
+from mlip.datasets.recipes.frames import label_all, stored_frames
 
 DESTINATION = Path(__file__).resolve().parent.parent
 
@@ -48,9 +48,9 @@ def main() -> None:
         planned = structure(frame, atoms, found["hessian"])
         return with_labels(planned, labels(planned, settings, frame.has_hessian, place))
 
-    label_all(
-        frames(), label, scratch / "frames", DESTINATION, finished=lambda place: (place / "labels.npz").exists()
-    )
+    plan = frames()
+    stored = stored_frames(DESTINATION, plan)
+    label_all(plan, label, scratch / "frames", DESTINATION, lambda place: (place / "labels.npz").exists(), stored)
 
 
 if __name__ == "__main__":

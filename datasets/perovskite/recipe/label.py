@@ -2,7 +2,7 @@
 
 Usage: ``python -m mlip.datasets.perovskite.recipe.label --scratch DIR`` (or
 ``PEROVSKITE_SCRATCH``).  Stop it whenever you like: every frame has its folder, finished ones are read, and
-the files always hold all finished frames.
+the files always hold all finished frames; those that they hold are not computed again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ase import Atoms
 from mlip.datasets.perovskite.recipe.calculation import SETTINGS, basis_correction, single_point
 from mlip.datasets.perovskite.recipe.plan import frames
 from mlip.datasets.perovskite.recipe.structures import SUPERCELLS, Frame, scratch_argument, structure
-from mlip.datasets.recipes.frames import label_all, rounded
+from mlip.datasets.recipes.frames import label_all, rounded, stored_frames
 
 DESTINATION = Path(__file__).resolve().parent.parent
 
@@ -28,7 +28,9 @@ def label(frame: Frame, place: Path) -> Atoms:
 def main() -> None:
     """Compute what is missing."""
     folder = scratch_argument(__doc__) / "frames"
-    label_all(frames(), label, folder, DESTINATION, finished=lambda place: (place / "pw.out").exists())
+    plan = frames()
+    stored = stored_frames(DESTINATION, plan, structure)
+    label_all(plan, label, folder, DESTINATION, lambda place: (place / "pw.out").exists(), stored)
 
 
 if __name__ == "__main__":
