@@ -179,6 +179,8 @@ class PhononResult:
             f"S {room['entropy']:.2f} J/K, Cv {room['heat_capacity']:.2f} J/K"
         )
         spread = [] if self.spread is None else [self.spread.line]
+        if self.polar is not None and self.analyses.gruneisen is not None:
+            lines.append("Grüneisen parameters leave the dipole term out: they are those of the short-range model")
         return lines + self.analyses.lines + spread + [comparison.line for comparison in self.references]
 
     def to_dict(self) -> dict[str, Any]:
