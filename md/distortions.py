@@ -129,16 +129,21 @@ def _on_sites(parent: Atoms, cell: SymmetricCell, placed: Atoms) -> Atoms:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A subgroup to relax in: the phase above it, and the soft direction that leads from there."""
+    """A subgroup to relax in: the phase above it, and the soft direction (with its strain) that leads from there."""
 
     subgroup: Mask
     displacement: Array
     strain: Array
     direction: Array
+    stretch: Array
     mode: str
     above: int
     distance: float | None = None
     expected: float | None = None
+
+    def at(self, amplitude: float) -> tuple[Array, Array]:
+        """Displacement in Å and strain after so many Å along the direction."""
+        return self.displacement + amplitude * self.direction, self.strain + amplitude * self.stretch
 
 
 @dataclass
@@ -206,7 +211,7 @@ class _Search:
         """Relax within the subgroup; keep the state under the symmetry that it really has."""
         cell = SymmetricCell.of(self.group, candidate.subgroup)
         far = self._scan(candidate) if candidate.distance is None else candidate.distance
-        start = cell.coordinates(candidate.displacement + far * candidate.direction, candidate.strain)
+        start = cell.coordinates(*candidate.at(far))
         state = relax_symmetric(cell, start, self.calculator, self.settings.fmax)
         subgroup, cell, state = self._symmetrised(candidate.subgroup, cell, state)
         known = self._index(subgroup)
@@ -284,8 +289,10 @@ class _Search:
             if key in self._known:
                 self._connect(index, self._known[key], mode.name)
                 continue
-            direction = np.einsum("k,kix->ix", fixed_vectors(matrices, inner)[0], mode.basis)
-            candidate = _Candidate(smaller, displacement, strain, direction, mode.name, index)
+            weights = fixed_vectors(matrices, inner)[0]
+            direction = np.einsum("k,kix->ix", weights, mode.basis)
+            stretch = np.zeros((3, 3)) if mode.strains is None else np.einsum("k,kab->ab", weights, mode.strains)
+            candidate = _Candidate(smaller, displacement, strain, direction, stretch, mode.name, index)
             if index == 0:  # the landscape of the parent is wanted whole; elsewhere a scan waits for its turn
                 far = self._scan(candidate)
                 candidate = replace(candidate, distance=far, expected=float(self.scans[-1].energies.min()))
@@ -300,8 +307,7 @@ class _Search:
         unit = np.sqrt(self.group.num_cells)  # one Å per parent cell
 
         def energy(amplitude: float) -> float:
-            displacement = candidate.displacement + amplitude * unit * candidate.direction
-            return self._energy(cell, system, displacement, candidate.strain)
+            return self._energy(cell, system, *candidate.at(amplitude * unit))
 
         points = {0.0: self.found[candidate.above].energy}
         for way in ways:

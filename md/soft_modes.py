@@ -19,6 +19,7 @@ from mlip.md.dynamical import (
     frequencies_thz,
     phonopy_for,
 )
+from mlip.md.strain_coupling import StrainCoupling, strain_coupling
 from mlip.md.symmetric_cell import SymmetricCell
 from mlip.symmetry.irreps import IrrepComponent, equivalent
 from mlip.symmetry.supercell import Mask, SupercellGroup, commensurate_points
@@ -37,12 +38,14 @@ class SoftMode:
         q: (3,) in fractions of the present cell's reciprocal vectors.
         basis: (d, supercell atoms, 3) orthonormal displacements, all arms.
         shares: Share of each irrep of the parent in it, largest first.
+        strains: (d, 3, 3) the strain that goes with each displacement; None where the cell rests.
     """
 
     frequency: float
     q: Array
     basis: Array
     shares: dict[str, float]
+    strains: Array | None = None
 
     @property
     def name(self) -> str:
@@ -53,11 +56,17 @@ class SoftMode:
     @property
     def line(self) -> str:
         """``R4+ −2.31 THz``."""
-        return f"{self.name} {self.frequency:.2f} THz"
+        return f"{self.name} {self.frequency:.2f} THz{'' if self.strains is None else ' with strain'}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"irreps": self.shares, "THz": self.frequency, "q": self.q, "dimension": len(self.basis)}
+        return {
+            "irreps": self.shares,
+            "THz": self.frequency,
+            "q": self.q,
+            "dimension": len(self.basis),
+            "with_strain": self.strains is not None,
+        }
 
 
 def matrices_of(
@@ -84,6 +93,9 @@ def imaginary_modes(
 ) -> list[SoftMode]:
     """All imaginary modes of a state whose waves fit into the parent's supercell.
 
+    Where none is imaginary at Γ while the cell rests, those at vanishing stress are looked for, see
+    `mlip.md.strain_coupling`: a strain that goes along can make unstable what phonons call stable.
+
     Args:
         group: The parent's supercell.
         subgroup: The state's symmetry.
@@ -102,11 +114,20 @@ def imaginary_modes(
     one_each = _one_per_rotation(group, subgroup)
     turns = _fractional(group.turns[one_each], cell.atoms.cell.array)
     modes = []
-    for q in irreducible(commensurate_points(supercell), turns):
-        for frequency, patterns in _softest(matrices, atoms, q, limit):
+
+    def enter(q: Array, d: Complex, coupling: StrainCoupling | None = None) -> None:
+        for frequency, patterns in _softest(d, atoms, q, limit):
             placed = _on_supercell(group, cell, q, patterns)
             basis = group.span(np.concatenate([placed.real, placed.imag]), one_each)
-            modes.append(SoftMode(frequency, q, basis, shares(basis, parts)))
+            strains = None if coupling is None else coupling.strains(basis[:, cell.sites])
+            modes.append(SoftMode(frequency, q, basis, shares(basis, parts), strains))
+
+    for q in irreducible(commensurate_points(supercell), turns):
+        enter(q, matrices.at(q[None])[0])
+    coupling = strain_coupling(atoms, calculator)
+    if coupling is not None and not any(np.abs(mode.q).max() < 1e-9 for mode in modes):
+        gamma = np.zeros(3)
+        enter(gamma, coupling.at_vanishing_stress(matrices.at(gamma[None])[0]), coupling)
     return sorted(modes, key=lambda mode: mode.frequency)
 
 
@@ -128,9 +149,8 @@ def shares(basis: Array, parts: Sequence[IrrepComponent]) -> dict[str, float]:
     return {name: share for name, share in ordered if share > 0.01}
 
 
-def _softest(matrices: DynamicalMatrices, atoms: Atoms, q: Array, limit: float) -> list[tuple[float, Complex]]:
-    """Imaginary modes at one q: frequency and displacement patterns (k, n, 3) with the cell's phase only."""
-    d = matrices.at(q[None])[0]
+def _softest(d: Complex, atoms: Atoms, q: Array, limit: float) -> list[tuple[float, Complex]]:
+    """Imaginary modes of D(q): frequency and displacement patterns (k, n, 3) with the cell's phase only."""
     values, vectors = np.linalg.eigh((d + d.conj().T) / 2)
     if np.abs(q).max() < 1e-9:
         values, vectors = _without_translations(d, atoms)
