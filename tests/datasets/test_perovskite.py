@@ -33,9 +33,9 @@ def per_cell(frame):
 def test_the_set_is_small_and_of_every_kind(every):
     assert sum(file.stat().st_size for file in perovskite.FOLDER.iterdir() if file.is_file()) < 1_000_000
     assert {frame.config_type for frame in every} == {"strain", "polar", "tilt", "soft", "rattle", "mixed"}
-    assert len(every) >= 15
-    assert {5, 10} <= {len(frame.atoms) for frame in every}
-    assert {"single5", "rod100", "rod111"} <= {frame.atoms.info["supercell"] for frame in every}
+    assert len(every) == 203
+    assert {len(frame.atoms) for frame in every} == {5, 10, 40}
+    assert {frame.atoms.info["supercell"] for frame in every} == {"single5", "rod100", "rod110", "rod111", "cubic40"}
 
 
 def test_no_kind_of_frame_is_in_two_splits(frames):
