@@ -29,6 +29,7 @@ from mlip.md.dynamical import (
     supercell_matrix,
 )
 from mlip.md.equilibrium import relaxed_cell
+from mlip.md.invariance import require_invariant
 from mlip.md.mesh import interpolation_error, sample_zone
 from mlip.md.phonon_analyses import DEFAULT_ANALYSES, Analyses, Solved, analyse
 from mlip.md.phonon_result import PhononResult
@@ -103,6 +104,8 @@ def phonons(
         InputError: No crystal, a wrong choice, or snapping would move something too far.
     """
     require_conservative(calculator, "a phonon calculation")
+    if symmetrize:
+        require_invariant(calculator, atoms, "an average over the space group")
     method = _method(method, calculator)
     analyses.validate()
     cell = primitive_cell(atoms, symprec=symprec, snap=snap)

@@ -15,6 +15,7 @@ from mlip.datasets.frame import LabelledFrame
 from mlip.datasets.progress import slowly
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, batch_graphs, build_graph
+from mlip.surroundings import MEND_FRAME, NO_FRAME
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,16 @@ class FrameSet:
     def graph(self, atoms: Atoms) -> AtomicGraph:
         """The graph of a structure, as those of the frames are."""
         return build_graph(atoms, **self._options)
+
+    def require_frames(self) -> None:
+        """See that every structure says how it lies in the laboratory.
+
+        Raises:
+            InputError: One does not, named by its file and index.
+        """
+        for frame, item in zip(self.frames, self.samples, strict=True):
+            if item.graph.frames is None:
+                raise InputError(NO_FRAME, file=frame.file, frame=frame.index, mend=MEND_FRAME)
 
     def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
         """The frames of these indices as one batch."""

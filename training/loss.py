@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mlip.settings import AnisotropySettings
 from mlip.training.data import Batch
 from mlip.training.settings import DensSettings, LossTermSettings
 
@@ -27,12 +28,14 @@ class Prediction:
         forces: (N, 3), eV/Å.
         stress: (B, 3, 3), eV/Å³; None where no label asks for it.
         noise: (N, 3), displacements in units of σ; None where no atom was moved.
+        anisotropy: (irreps,), the size of θ in each irrep; None outside training, or where nothing is learnt.
     """
 
     energy: Tensor
     forces: Tensor
     stress: Tensor | None
     noise: Tensor | None = None
+    anisotropy: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -170,15 +173,48 @@ class DenoisingTerm:
 
 
 @dataclass(frozen=True)
+class AnisotropyTerm:
+    """Σ |θ_l| over the irreps: each is let go as a whole where the data do not ask for it."""
+
+    settings: AnisotropySettings
+
+    @property
+    def label(self) -> str | None:
+        """None: it compares with no label."""
+        return None
+
+    def weight(self, progress: float) -> float:  # noqa: ARG002
+        """The penalty of the settings."""
+        return self.settings.penalty
+
+    def count(self, batch: Batch) -> int:  # noqa: ARG002
+        """One, in each process that has a batch."""
+        return 1
+
+    def sum(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Σ |θ_l|; zero outside training."""
+        if prediction.anisotropy is None:
+            return torch.zeros((), dtype=torch.float64, device=batch.weight.device)
+        return prediction.anisotropy.double().sum()
+
+
+@dataclass(frozen=True)
 class Loss:
     """The whole loss: the terms whose weight is not zero."""
 
     terms: tuple[Term, ...]
 
     @classmethod
-    def from_settings(cls, settings: Sequence[LossTermSettings], dens: DensSettings | None = None) -> Loss:
-        """The terms as given, and that of the auxiliary task."""
-        auxiliary = [] if dens is None else [DenoisingTerm(dens)]
+    def from_settings(
+        cls,
+        settings: Sequence[LossTermSettings],
+        dens: DensSettings | None = None,
+        anisotropy: AnisotropySettings | None = None,
+    ) -> Loss:
+        """The terms as given, that of the auxiliary task, and the penalty of relaxed weights."""
+        auxiliary: list[Term] = [] if dens is None else [DenoisingTerm(dens)]
+        if anisotropy is not None and anisotropy.source == "learned" and anisotropy.penalty > 0:
+            auxiliary.append(AnisotropyTerm(anisotropy))
         return cls((*(LossTerm(term) for term in settings if term.weight > 0), *auxiliary))
 
     @property

@@ -159,7 +159,7 @@ class Step:
         """Where every frame of the batch is probed, one first derivative serves forces and products."""
         operator = HessianOperator(model, batch.graph, create_graph=True)
         out = operator.evaluation(stress="stress" in self.loss.targets)
-        prediction = Prediction(out.energy, out.forces, out.stress)
+        prediction = Prediction(out.energy, out.forces, out.stress, anisotropy=model.theta_sizes())
         waves = [question for question in probing.mine if isinstance(question, Wave)]
         value = self.loss.total(self.loss.sums(prediction, batch), counts, progress)
         return value + curvature.total(answer_with(operator, waves), probing.count), prediction
@@ -168,7 +168,7 @@ class Step:
 def predict(model: Potential, batch: Batch, *, stress: bool, create_graph: bool = False) -> Prediction:
     """Energy, forces and, where asked for, stress of a batch."""
     out = evaluate(model, batch.graph, stress=stress, create_graph=create_graph)
-    return Prediction(out.energy, out.forces, out.stress)
+    return Prediction(out.energy, out.forces, out.stress, anisotropy=model.theta_sizes() if create_graph else None)
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:

@@ -11,7 +11,7 @@ from rich.table import Table
 from mlip.datasets.frame import LabelledFrame
 from mlip.datasets.inspection import find_leaks, summarise
 from mlip.datasets.tables import print_summaries
-from mlip.training.loss import Loss, LossTerm
+from mlip.training.loss import AnisotropyTerm, Loss, LossTerm
 from mlip.training.sets import RunData
 
 _UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
@@ -36,6 +36,9 @@ def loss_table(loss: Loss, train: Sequence[LabelledFrame], steps_per_epoch: int)
     """Terms with the weights they really have: of the term, and of the frames that carry its label."""
     table = Table("loss term", "norm", "weight", "frames", "frame weights", "labels/batch")
     for term in loss.terms:
+        if isinstance(term, AnisotropyTerm):
+            table.add_row("relaxed weights Σ|θ|", "norm", f"{term.weight(0.0):g}", "penalty", "", "")
+            continue
         if not isinstance(term, LossTerm):
             table.add_row("noise (σ)", "mse", f"{term.weight(0.0):g} → {term.weight(1.0):g}", "drawn", "", "")
             continue
