@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LABELS = ("energy", "forces", "stress", "hessian")
+# What derivatives by an electric field are compared with; they stand in ``info``.
+RESPONSE = ("polarization", "born_charges", "polarizability")
 ISOLATED_GAP = 8.0  # Å; no crystal has one atom per cell and every height of the cell above this
 
 
@@ -52,6 +54,22 @@ class LabelledFrame:
     def labels(self) -> tuple[str, ...]:
         """Names of the labels it carries, of energy, forces, stress, hessian."""
         return tuple(name for name in LABELS if getattr(self, name) is not None)
+
+    def response(self, name: str) -> Array | None:
+        """A label of `RESPONSE`; None where it is not known.
+
+        ``polarization`` (3,) is the dipole in e Å: of a molecule, or of the whole cell, V·P; ``born_charges``
+        (N, 3, 3) in e, Z[i, a, b] = ∂μ_a/∂x_ib; ``polarizability`` (3, 3) in e Å²/V.
+        """
+        value = self.info.get(name)
+        if value is None and name == "polarization":
+            value = self.info.get("dipole")
+        return None if value is None else np.asarray(value, dtype=np.float64)
+
+    @property
+    def response_labels(self) -> tuple[str, ...]:
+        """Names of the labels of `RESPONSE` that it carries."""
+        return tuple(name for name in RESPONSE if self.response(name) is not None)
 
     @property
     def composition(self) -> str:

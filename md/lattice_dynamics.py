@@ -90,9 +90,9 @@ def phonons(
         snap: Put the structure onto its space group first.
         asr: Impose the acoustic sum rule (a correction).
         symmetrize: Average over the space group (a correction).
-        born: Born charges of a polar crystal, phonopy's BORN or a YAML of its family with them: bands, density of
-            states and thermal properties then come from the supercell's force constants with the dipole term of
-            Gonze and Lee.
+        born: Born charges of a polar crystal, phonopy's BORN or a YAML of its family with them, or ``"model"`` for
+            those of a model that feels an electric field: bands, density of states and thermal properties then come
+            from the supercell's force constants with the dipole term of Gonze and Lee.
         analyses: What else to compute: representations, group velocities, Grüneisen parameters, displacements.
         references: Other phonons of this crystal to compare with.
         progress: Wraps an iterable of displaced supercells, for a progress bar.

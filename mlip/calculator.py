@@ -22,6 +22,7 @@ from mlip.graph import AtomicGraph, species_index
 from mlip.neighbors import SkinNeighbors
 from mlip.potential import Potential, resolve_dtype
 from mlip.ranges import TrainingRanges
+from mlip.response import field_response
 from mlip.strain import strain_derivatives
 from mlip.surroundings import FIELD, FRAME, NAMES, TENSOR, frame_matrix
 
@@ -218,6 +219,24 @@ class MLIPCalculator(Calculator):
             for p in self._exact()
         ]
         return np.mean(matrices, axis=0)
+
+    def get_field_response(self, atoms: Atoms) -> dict[str, np.ndarray]:
+        """Derivatives by an electric field, at ``atoms.info["electric_field"]`` or at none; see `mlip.response`.
+
+        Returns:
+            ``dipole`` (3,) in e Å, ``polarizability`` (3, 3) in e Å²/V, ``born_charges`` (N, 3, 3) in e with
+            Z[i, a, b] = ∂F_ib/∂ε_a; float64; the mean of a committee.
+
+        Raises:
+            InputError: The model feels no field.
+        """
+        members = [field_response(p, p.graph(self.placed(atoms))) for p in self._exact()]
+        found = [(m.dipole[0], m.polarizability[0], m.born_charges) for m in members]
+        names = ("dipole", "polarizability", "born_charges")
+        means = [
+            np.mean([value.detach().cpu().numpy() for value in values], axis=0) for values in zip(*found, strict=True)
+        ]
+        return dict(zip(names, means, strict=True))
 
     def get_wave_derivatives(self, atoms: Atoms, q: np.ndarray, waves: np.ndarray) -> dict[str, np.ndarray]:
         """First derivatives of the curvature Re v† H(q) v of Bloch waves; see `mlip.bloch_derivatives`.

@@ -72,21 +72,24 @@ def evaluate(
         direct = potential.direct_forces(output, graph)
         if differentiate:
             edge_forces = first_derivative(atomic, edges, create_graph)
-        forces = _forces(direct, edge_forces, graph)
-    evaluation = _evaluation(atomic, edges, edge_forces, forces, graph, stress=stress, create_graph=create_graph)
+        evaluation = evaluate_edges(
+            atomic, edges, edge_forces, graph, stress=stress, create_graph=create_graph, direct=direct
+        )
     return replace(evaluation, output=output) if create_graph else evaluation
 
 
-def _evaluation(
+def evaluate_edges(
     atomic: Tensor,
     edges: Tensor,
     edge_forces: Tensor | None,
-    forces: Tensor,
     graph: AtomicGraph,
     *,
     stress: bool,
     create_graph: bool,
+    direct: Tensor | None = None,
 ) -> Evaluation:
+    """Energy, forces and stress from energies of the atoms and their derivative by the edges."""
+    forces = _forces(direct, edge_forces, graph)
     energy = atomic.new_zeros(graph.num_structures).index_add(0, graph.structure, atomic)
     full = _full_stress(edges.detach(), edge_forces, graph) if stress and edge_forces is not None else None
     return Evaluation(
@@ -161,9 +164,9 @@ class HessianOperator:
 
     def evaluation(self, *, stress: bool = False) -> Evaluation:
         """Energy, forces and, if asked, stress: what `evaluate` gives, at no further cost."""
-        forces, keep = -divergence(self.edge_forces, self.graph), self.create_graph
-        return _evaluation(
-            self._atomic, self.edges, self.edge_forces, forces, self.graph, stress=stress, create_graph=keep
+        keep = self.create_graph
+        return evaluate_edges(
+            self._atomic, self.edges, self.edge_forces, self.graph, stress=stress, create_graph=keep
         )
 
     def __call__(self, vector: Tensor) -> Tensor:

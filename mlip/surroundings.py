@@ -16,6 +16,7 @@ from mlip.errors import InputError
 Array = NDArray[np.float64]
 FRAME, FIELD, TENSOR = "frame", "electric_field", "breaking_tensor"
 NAMES = (FRAME, FIELD, TENSOR)
+_CHARGE = ("charge", "total_charge", "net_charge")
 NO_FRAME = "this model has relaxed weights, its energy depends on the orientation, and the structure has no frame"
 MEND_FRAME = (
     "atoms.info['frame'] = numpy.eye(3) (v_structure = frame @ v_lab), MLIPCalculator(model, frame=numpy.eye(3)), or "
@@ -47,9 +48,20 @@ def frame_of(atoms: Atoms) -> Array | None:
 
 
 def field_of(atoms: Atoms) -> Array | None:
-    """The electric field that a structure carries, (3,) V/Å in the structure's axes; None where it has none."""
+    """The electric field that a structure carries, (3,) V/Å in the structure's axes; None where it has none.
+
+    Raises:
+        InputError: Not three numbers, or the structure is charged.
+    """
     value = atoms.info.get(FIELD)
-    return None if value is None else _numbers(value, 3, FIELD, "three numbers in V/Å")
+    field = None if value is None else _numbers(value, 3, FIELD, "three numbers in V/Å")
+    charge = next((float(atoms.info[name]) for name in _CHARGE if name in atoms.info), 0.0)
+    if charge and field is not None and field.any():
+        raise InputError(
+            f"a structure of charge {charge:g} would be accelerated by a uniform field, where the model keeps ΣF = 0",
+            mend="a neutral structure, or no field",
+        )
+    return field
 
 
 def tensor_of(atoms: Atoms) -> Array | None:
