@@ -10,6 +10,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlip.surroundings import turned
+
 Array = NDArray[np.float64]
 
 LABELS = ("energy", "forces", "stress", "hessian")
@@ -88,9 +90,38 @@ class LabelledFrame:
         """``file, frame 3``: how messages call it."""
         return f"frame {self.index}" if self.file is None else f"{self.file}, frame {self.index}"
 
+    def turned(self, turn: Array) -> LabelledFrame:
+        """The same frame and labels in other axes, v → turn·v, its place in the laboratory turned along.
+
+        The way to augment data: whatever breaks the symmetry keeps its meaning. To plant a wrong orientation, give
+        the result the old ``atoms.info["frame"]``.
+
+        Args:
+            turn: (3, 3), orthogonal.
+        """
+        big = np.kron(np.eye(len(self)), turn)
+        info = {name: _turned_label(name, value, turn) for name, value in self.info.items()}
+        return replace(
+            self,
+            atoms=turned(self.atoms, turn),
+            forces=None if self.forces is None else self.forces @ turn.T,
+            stress=None if self.stress is None else turn @ self.stress @ turn.T,
+            hessian=None if self.hessian is None else big @ self.hessian @ big.T,
+            info=info,
+        )
+
     def with_weight(self, weight: float) -> LabelledFrame:
         """The same frame with another weight."""
         return replace(self, weight=weight)
+
+
+def _turned_label(name: str, value: Any, turn: Array) -> Any:
+    """An extra label in other axes; what is no tensor stays."""
+    if name in {"polarization", "dipole"}:
+        return turn @ np.asarray(value, dtype=np.float64)
+    if name in {"polarizability", "dielectric", "born_charges"}:
+        return turn @ np.asarray(value, dtype=np.float64) @ turn.T
+    return value
 
 
 def heights(atoms: Atoms) -> Array:
