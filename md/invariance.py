@@ -36,4 +36,5 @@ def require_invariant(calculator: Any, atoms: Atoms, what: str) -> None:
 def placed(atoms: Atoms, calculator: Any) -> Atoms:
     """The structure with the frame that a calculator of ours evaluates it in; itself with any other."""
     place = getattr(calculator, "placed", None)
-    return atoms if place is None else place(atoms)
+    found: Atoms = atoms if place is None else place(atoms)
+    return found

@@ -116,10 +116,10 @@ class MLIPCalculator(Calculator):
         """Fill ``results``; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         structure = self.atoms
-        if any(name.startswith("stress") for name in properties) and not structure.pbc.all():
+        if any("stress" in name for name in properties) and not structure.pbc.all():
             raise PropertyNotImplementedError("stress needs a structure periodic in all three directions")
         graph = self._graph(structure)
-        asked = any(name.startswith("stress") for name in properties)
+        asked = any("stress" in name for name in properties)
         with_stress = asked or (bool(structure.pbc.all()) and not self._all_direct)
         members = [self._evaluate(potential, graph, with_stress) for potential in self.potentials]
         self.results = members[0]
@@ -230,13 +230,8 @@ class MLIPCalculator(Calculator):
         Raises:
             InputError: The model feels no field.
         """
-        members = [field_response(p, p.graph(self.placed(atoms))) for p in self._exact()]
-        found = [(m.dipole[0], m.polarizability[0], m.born_charges) for m in members]
-        names = ("dipole", "polarizability", "born_charges")
-        means = [
-            np.mean([value.detach().cpu().numpy() for value in values], axis=0) for values in zip(*found, strict=True)
-        ]
-        return dict(zip(names, means, strict=True))
+        members = [field_response(p, p.graph(self.placed(atoms))).arrays() for p in self._exact()]
+        return {name: np.mean([member[name] for member in members], axis=0) for name in members[0]}
 
     def get_wave_derivatives(self, atoms: Atoms, q: np.ndarray, waves: np.ndarray) -> dict[str, np.ndarray]:
         """First derivatives of the curvature Re v† H(q) v of Bloch waves; see `mlip.bloch_derivatives`.

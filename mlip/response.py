@@ -44,6 +44,16 @@ class FieldResponse:
     polarizability: Tensor | None = None
     born_charges: Tensor | None = None
 
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Those of one structure that were computed, float64."""
+        found = {
+            "dipole": self.dipole[0],
+            "polarizability": None if self.polarizability is None else self.polarizability[0],
+            "born_charges": self.born_charges,
+        }
+        there = {name: value for name, value in found.items() if value is not None}
+        return {name: value.detach().cpu().double().numpy() for name, value in there.items()}
+
 
 def field_response(
     potential: Potential, graph: AtomicGraph, *, second: bool = True, stress: bool = False, create_graph: bool = False

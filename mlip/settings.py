@@ -291,7 +291,13 @@ def model_settings(config: ModelSettings | Mapping[str, Any]) -> ModelSettings:
     try:
         return ModelSettings.model_validate(dict(config))
     except ValidationError as error:
-        raise settings_error(error, list(ModelSettings.model_fields)) from None
+        raise settings_error(error, _known_keys(error)) from None
+
+
+def _known_keys(error: ValidationError) -> list[str]:
+    """The keys of the section that the first complaint is about."""
+    section = AnisotropySettings if error.errors()[0]["loc"][:1] == ("anisotropy",) else ModelSettings
+    return list(section.model_fields)
 
 
 def settings_error(error: ValidationError, known: list[str], file: Any = None) -> InputError:

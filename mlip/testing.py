@@ -105,7 +105,8 @@ def transformed(atoms: Atoms, matrix: np.ndarray) -> Atoms:
 def _placed(calculator: BaseCalculator, atoms: Atoms) -> Atoms:
     """The structure in the frame that a calculator of ours evaluates it in."""
     place = getattr(calculator, "placed", None)
-    return atoms if place is None else place(atoms)
+    found: Atoms = atoms if place is None else place(atoms)
+    return found
 
 
 def random_rotation(seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from mlip import configs
 from mlip.datasets.entry import DatasetEntry
 from mlip.errors import InputError
 from mlip.files import write_text
-from mlip.settings import ModelSettings
+from mlip.settings import AnisotropySettings, ModelSettings
 from mlip.training.settings import CurvatureEntry, TrainingSettings, unknown_key
 
 
@@ -170,6 +170,8 @@ def _problem(fault: Any) -> str:
 
 def _fields_of(location: tuple[int | str, ...]) -> list[str]:
     """Known keys of the sections whose schema other rooms own."""
+    if location[:2] == ("model", "anisotropy"):
+        return list(AnisotropySettings.model_fields)
     if location[:1] == ("model",):
         return list(ModelSettings.model_fields)
     if location[:1] == ("data",):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -183,9 +184,12 @@ class Port(nn.Module):
         """Components of b."""
         return sum(irrep.dim for irrep in self.irreps)
 
+    def _coupling(self, name: str) -> Coupling:
+        return cast("Coupling", self.couplings[name])
+
     def matrices(self, breaking: Breaking) -> dict[str, Tensor]:
         """B(b) of each coupling, for each node or for all alike: computed once, used at every place."""
-        found = {name: coupling.matrix(breaking.tensor) for name, coupling in self.couplings.items()}
+        found = {name: self._coupling(name).matrix(breaking.tensor) for name in self.couplings}
         if breaking.of_node is None:
             return found
         return {name: matrix.index_select(0, breaking.of_node) for name, matrix in found.items()}
@@ -195,8 +199,8 @@ class Port(nn.Module):
         if str(place) not in self.places:
             return features
         changed = {name: getattr(features, name) for name in ("scalars", "tensors", "pseudo")}
-        for name, mix in self.places[str(place)].items():
-            coupling = self.couplings[name]
+        for name, mix in cast("nn.ModuleDict", self.places[str(place)]).items():
+            coupling = self._coupling(name)
             x = coupling.first.of(features)
             change = mix(torch.matmul(matrices[name], x))
             target = coupling.second.name

@@ -68,16 +68,10 @@ def test_phonons_do_not_use_a_space_group_that_the_model_breaks(relaxed, silicon
     assert solution.defect > 1e-4
     assert not solution.symmetric
     q = np.array([[0.1, 0.2, 0.05]])
-    exact = np.linalg.eigvalsh(relaxed.get_dynamical_matrix(silicon, q)[0])
+    exact = np.linalg.eigvalsh(relaxed.get_dynamical_matrix(cell.atoms, q)[0])
     assert frequencies_at(solution.matrices, q)[0] == pytest.approx(
         np.sign(exact) * np.sqrt(np.abs(exact)) * 15.633302, rel=1e-5
     )
-
-
-def test_a_cell_is_relaxed_without_its_space_group(relaxed, silicon):
-    """The minimum of an anisotropic model is not on the sites of the crystal's space group."""
-    done = relax(silicon, relaxed, steps=3, with_curvature=False)
-    assert done.energies[-1] <= done.energies[0]
 
 
 def test_the_checks_turn_the_laboratory_along(relaxed, silicon):
@@ -145,7 +139,7 @@ def test_charges_of_the_model_split_the_optical_modes(rock_salt):
     cell = primitive_cell(rock_salt)
     solution = Recipe("exact", 2 * np.eye(3, dtype=np.int64), born="model").solve(cell, calculator)
     gamma = np.linalg.eigvalsh(calculator.get_dynamical_matrix(cell.atoms, np.zeros(3))[0])
-    matrix = solution.matrices.at(np.array([[1e-4, 1e-4, 0.0]]))[0]
+    matrix = solution.matrices.at(np.array([[1e-3, 1e-3, 0.0]]))[0]
     near = np.linalg.eigvalsh((matrix + matrix.conj().T) / 2)
     masses, volume = cell.atoms.get_masses(), cell.atoms.get_volume()
     dielectric = 1 + 0.3 / (0.0055263494 * volume)

@@ -242,11 +242,11 @@ def test_barium_titanate_with_its_polarization(settings_values, data_root):
     assert all(f.response_labels == ("polarization", "born_charges", "polarizability") for f in frames)
     cell = frames[0].atoms.cell.array
     gaps = []
-    for first in frames[:30]:
-        for second in frames[:30]:
+    for k, first in enumerate(frames):
+        for second in frames[:k]:
             shift = first.atoms.get_scaled_positions() - second.atoms.get_scaled_positions()
             shift = (shift - np.rint(shift)) @ cell
-            if first is second or np.sqrt((shift**2).mean()) > 0.1:
+            if np.sqrt((shift**2).mean()) > 0.1:
                 continue
             charges = (first.response("born_charges") + second.response("born_charges")) / 2
             change = first.response("polarization") - second.response("polarization")

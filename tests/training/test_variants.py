@@ -34,7 +34,7 @@ def lead_titanate() -> tuple[Atoms, Atoms]:
 
 @pytest.fixture(scope="module", params=[batio3, lead_titanate])
 def learned(request):
-    return train_variants(*request.param(), steps=60)
+    return train_variants(*request.param(), steps=100)
 
 
 def test_one_child_is_learned_and_six_are_known(learned):
