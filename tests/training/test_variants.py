@@ -15,6 +15,7 @@ from mlip.training.variants import train_variants
 
 # of the tetragonal phase along z, in fractions of its period: Ba, Ti, the apical and the basal oxygens
 SHIFTS = np.array([0.0, 0.022, -0.024, -0.011, -0.011])
+SMALL = {"cutoff": 3.2, "num_channels": 8, "radial_width": 8}
 
 
 def batio3() -> tuple[Atoms, Atoms]:
@@ -34,7 +35,7 @@ def lead_titanate() -> tuple[Atoms, Atoms]:
 
 @pytest.fixture(scope="module", params=[batio3, lead_titanate])
 def learned(request):
-    return train_variants(*request.param(), steps=100)
+    return train_variants(*request.param(), steps=30, learning_rate=0.03, config=SMALL)
 
 
 def test_one_child_is_learned_and_six_are_known(learned):
@@ -73,7 +74,7 @@ def test_turned_with_its_tensor(learned):
 
 
 def test_without_a_tensor_nothing_is_learned():
-    stuck = train_variants(*batio3(), steps=5, breaking=False)
+    stuck = train_variants(*batio3(), steps=3, config=SMALL, breaking=False)
     np.testing.assert_allclose(stuck.losses, stuck.undistorted, rtol=1e-10)
 
 
