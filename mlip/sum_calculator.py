@@ -66,7 +66,7 @@ class SumCalculator(ASESumCalculator):
         else:
             image = atoms.copy()
             image.calc = member
-            found = numerical_hessian(image, dx=self.displacement)
+            found = numerical_hessian(image, d=self.displacement)
         dense = np.asarray(found.toarray() if hasattr(found, "toarray") else found, dtype=np.float64)
         if dense.size != (3 * len(atoms)) ** 2:
             name = type(member).__name__

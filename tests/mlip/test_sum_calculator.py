@@ -39,7 +39,7 @@ def test_the_hessian_is_the_sum_of_analytic_ones(calculator_for, silicon, tolera
     hessian = total.get_hessian(silicon)
     alone = model.get_hessian(silicon)
     silicon.calc = total
-    numerical = np.asarray(numerical_hessian(silicon, dx=1e-4).toarray())
+    numerical = np.asarray(numerical_hessian(silicon, d=1e-4).toarray())
     scale = np.abs(hessian).max()
     np.testing.assert_allclose(hessian, numerical, atol=tolerances.derivative * scale)
     assert np.abs(hessian - alone).max() > 100 * tolerances.derivative * scale  # the correction is there
@@ -56,7 +56,7 @@ def test_members_without_a_hessian_are_differenced(calculator_for, silicon, tole
     assert not hasattr(plain, "get_hessian")
     total = SumCalculator([model, plain])
     silicon.calc = total
-    numerical = np.asarray(numerical_hessian(silicon, dx=1e-4).toarray())
+    numerical = np.asarray(numerical_hessian(silicon, d=1e-4).toarray())
     hessian = total.get_hessian(silicon)
     np.testing.assert_allclose(hessian, numerical, atol=tolerances.derivative * np.abs(hessian).max())
 
@@ -66,6 +66,6 @@ def test_dftd3_as_the_correction(calculator_for, silicon, tolerances):
     model, correction = calculator_for(silicon), ase_dftd3.DFTD3(method="PBE", damping="d3bj")
     total = SumCalculator([model, correction], displacement=1e-3)
     silicon.calc = total
-    numerical = np.asarray(numerical_hessian(silicon, dx=1e-3).toarray())
+    numerical = np.asarray(numerical_hessian(silicon, d=1e-3).toarray())
     hessian = total.get_hessian(silicon)
     np.testing.assert_allclose(hessian, numerical, atol=10 * tolerances.derivative * np.abs(hessian).max())
