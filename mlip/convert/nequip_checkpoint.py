@@ -56,7 +56,7 @@ def read_checkpoint(path: str | Path) -> NequIPCheckpoint:
     except UnpicklingError:
         raise InputError("holds more than weights and plain values", file=path, mend=_EXPORT) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"not a checkpoint: {str(error).splitlines()[0]}", file=path) from None
+        raise InputError(f"not a checkpoint: {error or 'empty'}", file=path) from None
     return _checked(content, path)
 
 

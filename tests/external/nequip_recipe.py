@@ -35,7 +35,7 @@ SPECIES = {
     "parity": True, "num_features": [3, 2, 3], "radial_mlp_depth": 1, "radial_mlp_width": 8,
     "readout_mlp_hidden_layers_depth": 2, "readout_mlp_hidden_layers_width": 5, "readout_mlp_nonlinearity": "mish",
     "per_edge_type_cutoff": {"O": 3.5, "Si": {"O": 3.2, "Si": 4.0}}, "avg_num_neighbors": {"O": 2.0, "Si": 3.0},
-    "per_type_energy_scales": {"O": 1.5, "Si": 0.7}, "per_type_energy_shifts": {"O": -2.0, "Si": -4.0},
+    "per_type_energy_scales": {"O": 60.0, "Si": 28.0}, "per_type_energy_shifts": {"O": -2.0, "Si": -4.0},
 }  # fmt: skip
 
 
@@ -188,6 +188,8 @@ def main(folder):
     for name, frames in (
         ("silicon-lmax2-parity", silicon_frames()), ("silicon-lmax1", silicon_frames()), ("oxide", oxide_frames()),
     ):  # fmt: skip
+        if (folder / f"{name}.json").exists():
+            continue
         model = Model(folder / f"{name}.ckpt")
         said = {"frames": [described(atoms) | model.evaluate(atoms) for atoms in frames]}
         if name.startswith("silicon"):

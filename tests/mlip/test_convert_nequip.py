@@ -138,7 +138,7 @@ def refused(content, tmp_path):
         ("polynomial_cutoff_p", 6.5, "6.5"),
         ("readout_mlp_nonlinearity", None, "readout_mlp_nonlinearity"),
         ("avg_num_neighbors", None, "avg_num_neighbors"),
-        ("num_layers", 2, "counterpart"),
+        ("num_layers", 2, "numbers"),
         ("num_features", [3, 3, 3], "numbers"),
         ("parity", False, "numbers"),
     ],
