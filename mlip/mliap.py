@@ -1,9 +1,9 @@
 """LAMMPS's ML-IAP unified interface: many processes, each with the atoms of its domain.
 
-    write_mliap("silicon.mlip", "silicon.mliap.pt")
-    # in LAMMPS, built with ML-IAP and its Python support:
-    # pair_style mliap unified silicon.mliap.pt 0
-    # pair_coeff * * Si
+write_mliap("silicon.mlip", "silicon.mliap.pt")
+# in LAMMPS, built with ML-IAP and its Python support:
+# pair_style mliap unified silicon.mliap.pt 0
+# pair_coeff * * Si
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MLIAPPotential:
         """Nothing: energies and forces come together."""
 
     def _graph(self, data: Any) -> AtomicGraph:
-        """Own atoms and ghosts; a pair (i, j) with r_ij = x_j − x_i is an edge from j to i. Positions do not matter."""
+        """Own atoms and ghosts; a pair (i, j), r_ij = x_j − x_i, is an edge from j to i. Positions do not matter."""
         device, dtype = self.potential.device, self.potential.dtype
 
         def index(values: Any) -> Tensor:

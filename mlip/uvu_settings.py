@@ -18,9 +18,7 @@ class UVUSettings(StrictModel):
     architecture: Literal["nequip_uvu"] = Field("nequip_uvu", description="NequIP with its own tensor products")
     cutoff: float = Field(5.0, gt=0.5, le=20.0, description="radius of the neighbourhood, Å")
     num_layers: int = Field(4, ge=1, le=12, description="interaction layers")
-    num_channels: tuple[int, ...] = Field(
-        (32, 32), description="channels of each degree 0 … lmax"
-    )
+    num_channels: tuple[int, ...] = Field((32, 32), description="channels of each degree 0 … lmax")
     parity: bool = Field(True, description="both parities of each degree, or natural ones alone")
     type_channels: int = Field(32, ge=1, description="width of the embedding of the species")
     num_radial: int = Field(8, ge=1, le=64, description="Bessel functions")

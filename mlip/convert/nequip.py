@@ -1,4 +1,4 @@
-"""NequIP (0.19) → this package: the same energies, to rounding, and with them exact phonons from the primitive cell."""
+"""NequIP (0.19) → this package: the same energies, to rounding, and exact phonons from the primitive cell."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def model_arguments(model: Mapping[str, Any], path: Path) -> dict[str, Any]:
             raise InputError(f"preset {name!r} is unknown", file=path)
         model = {**_PRESET_COMMON, **_PRESETS[name], **model}
     elif target != "NequIPGNNModel":
-        raise InputError(f"built by {target or 'an unknown builder'}: only NequIPGNNModel can be converted", file=path)
+        raise InputError(
+            f"built by {target or 'an unknown builder'}: only NequIPGNNModel can be converted", file=path
+        )
     unknown = [k for k, v in model.items() if k not in _NEEDED | set(_DEFAULTS) | set(_HARMLESS) and v is not None]
     if unknown:
         raise InputError(f"has no counterpart here: {model[unknown[0]]!r}", file=path, key=f"model.{unknown[0]}")
@@ -108,11 +110,19 @@ def _species(names: Sequence[str], path: Path) -> list[str]:
 def _settings(a: Mapping[str, Any], path: Path) -> UVUSettings:
     channels = a["num_features"]
     channels = [channels] * (a["l_max"] + 1) if isinstance(channels, int) else list(channels)
-    power, depth, activation = a["polynomial_cutoff_p"], a["readout_mlp_hidden_layers_depth"], a["readout_mlp_nonlinearity"]
+    power, depth, activation = (
+        a["polynomial_cutoff_p"],
+        a["readout_mlp_hidden_layers_depth"],
+        a["readout_mlp_nonlinearity"],
+    )
     if power != int(power):
-        raise InputError(f"the envelope's power {power} is not an integer", file=path, key="model.polynomial_cutoff_p")
+        raise InputError(
+            f"the envelope's power {power} is not an integer", file=path, key="model.polynomial_cutoff_p"
+        )
     if depth and activation not in READOUT_ACTIVATIONS:
-        raise InputError(f"{activation!r} is not among the activations", file=path, key="model.readout_mlp_nonlinearity")
+        raise InputError(
+            f"{activation!r} is not among the activations", file=path, key="model.readout_mlp_nonlinearity"
+        )
     return UVUSettings(
         cutoff=float(a["r_max"]),
         num_layers=a["num_layers"],
@@ -148,7 +158,13 @@ def _shifts(checkpoint: NequIPCheckpoint, species: Sequence[str]) -> dict[str, f
 
 def _per_species(checkpoint: NequIPCheckpoint, name: str, count: int, default: float) -> Tensor:
     found = checkpoint.state.get(name, torch.tensor([])).double().flatten()
-    return found.expand(count) if found.numel() == 1 else found if found.numel() else torch.full((count,), default).double()
+    return (
+        found.expand(count)
+        if found.numel() == 1
+        else found
+        if found.numel()
+        else torch.full((count,), default).double()
+    )
 
 
 def _fill(potential: Potential, checkpoint: NequIPCheckpoint, arguments: Mapping[str, Any]) -> None:

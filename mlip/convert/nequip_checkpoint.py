@@ -74,7 +74,9 @@ def _checked(content: Any, path: Path) -> NequIPCheckpoint:
     if foreign or not names:
         raise InputError("does not hold a single NequIP model", file=path)
     own = {name.removeprefix(_PREFIX): state[name] for name in names if name.startswith(_PREFIX)}
-    averaged = [state[f"ema.ema_weight_{k}"] for k in range(sum(name.startswith("ema.ema_weight_") for name in state))]
+    averaged = [
+        state[f"ema.ema_weight_{k}"] for k in range(sum(name.startswith("ema.ema_weight_") for name in state))
+    ]
     if averaged:
         own |= _averaged(own, averaged, bool(model.get("bessel_trainable")), model, path)
     return NequIPCheckpoint(path, model, own, dict(versions))

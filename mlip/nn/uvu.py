@@ -2,8 +2,8 @@
 
 `mlip.nn.depthwise_mix` sums the paths that lead to one output on the edge; NequIP sends them one by one and mixes
 them at the node, and its degrees may have different channels. Both are the same map of harmonics and features. Here
-the Clebsch–Gordan coefficients are contracted with the harmonics of an edge first: one small matrix per edge and input
-degree, (rows of all outputs, 2·l_in+1), which is the same for all layers and channels.
+the Clebsch–Gordan coefficients are contracted with the harmonics of an edge first: one small matrix per edge and
+input degree, (rows of all outputs, 2·l_in+1), which is the same for all layers and channels.
 """
 
 from __future__ import annotations
@@ -166,7 +166,9 @@ class CouplingMatrices(nn.Module):
         super().__init__()
         self.couplings = list(dict.fromkeys(couplings))
         self.harmonics = Harmonics(lmax) if lmax else None
-        tables = [nn.functional.pad(t, (0, 0, 0, (lmax + 1) ** 2 - len(t))) for t in (c.table() for c in self.couplings)]
+        tables = [
+            nn.functional.pad(t, (0, 0, 0, (lmax + 1) ** 2 - len(t))) for t in (c.table() for c in self.couplings)
+        ]
         self.sizes = [table.shape[1] for table in tables]
         self.constants = Constants(table=torch.cat(tables, 1))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import chain
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class DeepRadial(nn.Module):
 
     def __init__(self, sizes: list[int], rng: torch.Generator) -> None:
         super().__init__()
-        self.weights = nn.ParameterList(normal(rng, a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.weights = nn.ParameterList(normal(rng, a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """(E, sizes[0]) → (E, sizes[-1])."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cache
 
@@ -38,7 +39,7 @@ class ReadoutNetwork(nn.Module):
 
     def __init__(self, sizes: list[int], activation: str, rng: torch.Generator) -> None:
         super().__init__()
-        self.weights = nn.ParameterList(normal(rng, a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.weights = nn.ParameterList(normal(rng, a, b) for a, b in itertools.pairwise(sizes))
         self.activation = getattr(nn.functional, READOUT_ACTIVATIONS[activation])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Run in NequIP's own environment: what a checkpoint's model says of structures. Not a test.
 
     python nequip_worker.py evaluate CHECKPOINT FRAMES.xyz OUT.json     energies, forces, stresses
-    python nequip_worker.py hessian CHECKPOINT SUPERCELL.xyz OUT.npy    autograd Hessian, (3N, 3N); prints cost as JSON
+    python nequip_worker.py hessian CHECKPOINT SUPERCELL.xyz OUT.npy    autograd Hessian; prints its cost as JSON
 
 The Hessian is that of NequIP's own module: the energy is differentiated twice by the positions, one row per walk of
 the kept graph of the forces.
@@ -44,11 +44,10 @@ class Model:
 
     def evaluate(self, atoms):
         out = self.graph_model(self.data(atoms))
-        found = {name: out[name].detach().double().squeeze(0) for name in ("forces", "total_energy", "stress") if name in out}
         return {
-            "energy": float(found["total_energy"]),
-            "forces": found["forces"].tolist(),
-            "stress": found["stress"].tolist() if atoms.pbc.all() else None,
+            "energy": float(out["total_energy"]),
+            "forces": out["forces"].view(-1, 3).tolist(),
+            "stress": out["stress"].view(3, 3).tolist() if atoms.pbc.all() else None,
         }
 
     def hessian(self, atoms):

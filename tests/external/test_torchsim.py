@@ -1,4 +1,4 @@
-"""torch-sim runs our potential: its own validation, and our calculator's numbers (`pip install torch-sim-atomistic`)."""
+"""torch-sim runs our potential: its own validation, and our calculator's numbers."""
 
 from __future__ import annotations
 

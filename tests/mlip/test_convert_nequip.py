@@ -150,7 +150,11 @@ def test_what_cannot_be_converted_is_refused_with_the_reason(content, tmp_path, 
 
 def test_another_modification_than_a_kernel_is_refused(content, tmp_path):
     model = content["hyper_parameters"]["model"]
-    wrapped = {"_target_": "nequip.model.modify", "model": model, "modifiers": [{"modifier": "modify_PerTypeScaleShift"}]}
+    wrapped = {
+        "_target_": "nequip.model.modify",
+        "model": model,
+        "modifiers": [{"modifier": "modify_PerTypeScaleShift"}],
+    }
     content["hyper_parameters"]["model"] = wrapped
     assert "modify_PerTypeScaleShift" in refused(content, tmp_path)
     wrapped["modifiers"] = [{"modifier": "enable_OpenEquivariance"}]

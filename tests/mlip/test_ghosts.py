@@ -63,7 +63,10 @@ class Domain:
         self.eatoms = np.zeros(self.nlocal)
         self.energy = 0.0
         self.forces = np.zeros((len(atoms), 3))
-        self.owners, self.row_of = owners, {int(a): k for r in set(owners) for k, a in enumerate(np.flatnonzero(owners == r))}
+        self.owners, self.row_of = (
+            owners,
+            {int(a): k for r in set(owners) for k, a in enumerate(np.flatnonzero(owners == r))},
+        )
 
     def forward_exchange(self, source, target, width):
         assert source.shape == target.shape == (self.ntotal, width)
@@ -93,7 +96,9 @@ def crystal():
     """Ten atoms, longer than the cutoff along x alone: neighbours wrap around in every direction."""
     rng = np.random.default_rng(3)
     scaled = np.array([[x, y, y] for x in np.arange(5) / 5 for y in (0.1, 0.6)]) + 0.03 * rng.standard_normal((10, 3))
-    return Atoms("SiOOSiOSiOSiOO", scaled_positions=scaled, cell=[[9.5, 0, 0], [0.4, 3.8, 0], [0.2, -0.3, 4.1]], pbc=True)
+    return Atoms(
+        "SiOOSiOSiOSiOO", scaled_positions=scaled, cell=[[9.5, 0, 0], [0.4, 3.8, 0], [0.2, -0.3, 4.1]], pbc=True
+    )
 
 
 def in_domains(potential, atoms, owners):
