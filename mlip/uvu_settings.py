@@ -61,6 +61,18 @@ def any_settings(config: AnySettings | Mapping[str, Any]) -> AnySettings:
         return config
     if isinstance(config, ModelSettings) or config.get("architecture") != "nequip_uvu":
         return model_settings(config)
+    return uvu_settings(config)
+
+
+def uvu_settings(config: Mapping[str, Any]) -> UVUSettings:
+    """Validate the settings of a converted network.
+
+    Args:
+        config: A mapping with any of their keys.
+
+    Raises:
+        InputError: An unknown key or a value out of range.
+    """
     try:
         return UVUSettings.model_validate(dict(config))
     except ValidationError as error:

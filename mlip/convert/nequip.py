@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ase.data import chemical_symbols
@@ -15,7 +15,7 @@ from mlip.errors import InputError
 from mlip.nn.uvu_layer import UVULayer
 from mlip.nn.uvu_network import UVUNequIP
 from mlip.potential import Normalization, Potential
-from mlip.uvu_settings import READOUT_ACTIVATIONS, UVUSettings
+from mlip.uvu_settings import READOUT_ACTIVATIONS, UVUSettings, uvu_settings
 
 # The builder's arguments, with its defaults; what else it may be given is refused.
 _DEFAULTS: dict[str, Any] = {
@@ -123,21 +123,22 @@ def _settings(a: Mapping[str, Any], path: Path) -> UVUSettings:
         raise InputError(
             f"{activation!r} is not among the activations", file=path, key="model.readout_mlp_nonlinearity"
         )
-    return UVUSettings(
-        cutoff=float(a["r_max"]),
-        num_layers=a["num_layers"],
-        num_channels=tuple(channels),
-        parity=a["parity"],
-        type_channels=a["type_embed_num_features"] or channels[0],
-        num_radial=a["num_bessels"],
-        radial_width=a["radial_mlp_width"],
-        radial_depth=a["radial_mlp_depth"],
-        envelope_power=int(power),
-        readout=activation if depth else "silu",
-        readout_width=a["readout_mlp_hidden_layers_width"] or channels[0],
-        readout_depth=depth,
-        seed=int(a["seed"]),
-    )
+    config = {
+        "cutoff": float(a["r_max"]),
+        "num_layers": a["num_layers"],
+        "num_channels": channels,
+        "parity": a["parity"],
+        "type_channels": a["type_embed_num_features"] or channels[0],
+        "num_radial": a["num_bessels"],
+        "radial_width": a["radial_mlp_width"],
+        "radial_depth": a["radial_mlp_depth"],
+        "envelope_power": int(power),
+        "readout": activation if depth else "silu",
+        "readout_width": a["readout_mlp_hidden_layers_width"] or channels[0],
+        "readout_depth": depth,
+        "seed": int(a["seed"]),
+    }
+    return uvu_settings(config)
 
 
 def _mean_neighbors(a: Mapping[str, Any], path: Path) -> float:
@@ -179,7 +180,7 @@ def _fill(potential: Potential, checkpoint: NequIPCheckpoint, arguments: Mapping
     with torch.no_grad():
         taker.copy("type_embed.embed_module.weight", [network.embedding])
         for k, layer in enumerate(network.layers):
-            _fill_layer(layer, f"layer{k}_convnet.conv", taker)
+            _fill_layer(cast("UVULayer", layer), f"layer{k}_convnet.conv", taker)
         readout = network.readout.weights
         for k, weight in enumerate(readout):
             taker.copy(f"per_atom_energy_readout.mlp_module.mlp.{2 * k}.weight", [weight])
@@ -194,20 +195,20 @@ def _fill_layer(layer: UVULayer, name: str, taker: _Taker) -> None:
         taker.copy(f"{name}.edge_mlp.mlp.{2 * k}.weight", [weight])
     taker.copy(f"{name}.linear_2.weight", convolution.down)
     if layer.connect:
-        taker.copy(f"{name}.sc.weight", [connect.weight for connect in layer.connect])
+        taker.copy(f"{name}.sc.weight", [cast("Tensor", connect.weight) for connect in layer.connect])
 
 
 def _fill_numbers(
     network: UVUNequIP, species: Sequence[str], checkpoint: NequIPCheckpoint, arguments: Mapping[str, Any]
 ) -> None:
     numbers, state, count = network.numbers, checkpoint.state, len(species)
-    numbers.roots.copy_(state["bessel_encode.bessel_weights"].flatten())
+    numbers.assign("roots", state["bessel_encode.bessel_weights"].flatten())
     cutoffs = state["edge_norm._rmax_recip"]
-    numbers.inverse_cutoffs.copy_(cutoffs.view(count, count) if cutoffs.numel() > 1 else cutoffs)
-    numbers.scales.copy_(_per_species(checkpoint, "per_type_energy_scale_shift.scales", count, default=1.0))
+    numbers.assign("inverse_cutoffs", cutoffs.view(count, count) if cutoffs.numel() > 1 else cutoffs)
+    numbers.assign("scales", _per_species(checkpoint, "per_type_energy_scale_shift.scales", count, default=1.0))
     neighbors = arguments["avg_num_neighbors"]
     if isinstance(neighbors, Mapping):
-        numbers.norms.copy_(torch.tensor([neighbors[s] ** -0.5 for s in species], dtype=torch.float64))
+        numbers.assign("norms", torch.tensor([neighbors[s] ** -0.5 for s in species], dtype=torch.float64))
 
 
 class _Taker:
@@ -217,8 +218,9 @@ class _Taker:
         self.path, self.state = checkpoint.path, checkpoint.state
         self.left = {name for name, x in self.state.items() if name.endswith("weight") and x.numel()}
 
-    def copy(self, name: str, targets: Sequence[Tensor]) -> None:
+    def copy(self, name: str, pieces: Iterable[Tensor]) -> None:
         """One stored tensor into one or several of ours, in order."""
+        targets = list(pieces)
         flat = self.state.get(name, torch.tensor([])).flatten()
         sizes = [target.numel() for target in targets]
         if flat.numel() != sum(sizes):

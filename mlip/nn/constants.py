@@ -53,6 +53,10 @@ class Float64Buffers(nn.Module):
                 self._buffers[name] = buffer.to(device=moved.device)
         return self
 
+    def assign(self, name: str, value: Tensor) -> None:
+        """Give one of them other values."""
+        cast("Tensor", getattr(self, name)).copy_(value)
+
     def forward(self, name: str, like: Tensor) -> Tensor:
         """One of them, in the precision of ``like``."""
         return cast("Tensor", getattr(self, name)).to(like.dtype)

@@ -9,7 +9,7 @@ input degree, (rows of all outputs, 2·l_in+1), which is the same for all layers
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,7 +58,7 @@ def paths_from(source: Kind, lmax: int, outputs: Sequence[Kind]) -> tuple[UVUPat
     return tuple(found)
 
 
-def in_order(kinds: Sequence[Kind]) -> list[Kind]:
+def in_order(kinds: Iterable[Kind]) -> list[Kind]:
     """Kinds in e3nn's order, which is that of NequIP's weights."""
     return [(ir.l, ir.p) for ir in sorted(o3.Irrep(l, p) for l, p in kinds)]
 

@@ -18,7 +18,7 @@ from mlip.nn.geometry import EdgeGeometry
 from mlip.nn.linear import normal
 from mlip.nn.network import NetworkOutput
 from mlip.nn.readout import VectorReadout
-from mlip.nn.uvu import CouplingMatrices, UVUEdges, plan_layers
+from mlip.nn.uvu import Coupling, CouplingMatrices, UVUEdges, plan_layers
 from mlip.nn.uvu_layer import UVULayer
 from mlip.uvu_settings import READOUT_ACTIVATIONS, UVUSettings
 
@@ -81,8 +81,8 @@ class UVUNequIP(nn.Module):
             UVULayer(plan, s.type_channels if k else 0, s.num_radial, s.radial_width, s.radial_depth, rng)
             for k, plan in enumerate(plans)
         )
-        couplings = [c for layer in self.layers for c in layer.convolution.couplings if c.paths]
-        self.matrices = CouplingMatrices(s.lmax, couplings)
+        couplings = [Coupling(kind[0], plan.paths(kind)) for plan in plans for kind in plan.inputs.kinds]
+        self.matrices = CouplingMatrices(s.lmax, [c for c in couplings if c.paths])
         self.readout = ReadoutNetwork([s.num_channels[0], *[s.readout_width] * s.readout_depth, 1], s.readout, rng)
         self.numbers = Float64Buffers(
             roots=torch.arange(1, s.num_radial + 1),
