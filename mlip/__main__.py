@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Errors of a model on labelled frames, per type, with parity plots.",
     ),
     "info": ("mlip.cli", "info", "What a model is, what it was trained on, how good it is."),
+    "convert": ("mlip.convert.cli", "convert", "Models of other packages (NequIP) as model files of this one."),
     "data": ("mlip.datasets.cli", "data", "Inspect, convert and split labelled structures."),
     "check": (
         "mlip.md.cli",

@@ -12,7 +12,7 @@ from safetensors.torch import save as to_bytes
 
 from mlip.errors import InputError
 from mlip.files import write_bytes
-from mlip.settings import model_settings
+from mlip.uvu_settings import any_settings
 
 if TYPE_CHECKING:
     from mlip.potential import Potential
@@ -66,7 +66,7 @@ def _build(header: Any, path: str | Path) -> Potential:
     from mlip.potential import Normalization, Potential, resolve_dtype
 
     try:
-        settings = model_settings(header["settings"])
+        settings = any_settings(header["settings"])
         normalization = Normalization(**header["normalization"])
         potential = Potential(settings, header["species"], normalization).to(resolve_dtype(header["dtype"]))
         potential.metadata = dict(header["metadata"])

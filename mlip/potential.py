@@ -21,11 +21,12 @@ from mlip.nn.equiformer import Equiformer
 from mlip.nn.features import Features
 from mlip.nn.nequip import NequIP
 from mlip.nn.network import Network, NetworkOutput
+from mlip.nn.uvu_network import UVUNequIP
 from mlip.nn.zbl import ZBL
-from mlip.settings import ModelSettings, model_settings
 from mlip.surroundings import MEND_FRAME, NO_FRAME
+from mlip.uvu_settings import AnySettings, any_settings
 
-ARCHITECTURES: dict[str, type[NequIP] | type[Equiformer]] = {"nequip": NequIP, "equiformer": Equiformer}
+ARCHITECTURES: dict[str, Any] = {"nequip": NequIP, "equiformer": Equiformer, "nequip_uvu": UVUNequIP}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -91,7 +92,7 @@ class Potential(nn.Module):
     """
 
     def __init__(
-        self, settings: ModelSettings, species: Sequence[str], normalization: Normalization | None = None
+        self, settings: AnySettings, species: Sequence[str], normalization: Normalization | None = None
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -99,7 +100,7 @@ class Potential(nn.Module):
         self.normalization = normalization or Normalization()
         self.metadata: dict[str, Any] = _untrained(settings, self.normalization)
         rng = torch.Generator().manual_seed(settings.seed)
-        self.network: Network = ARCHITECTURES[settings.architecture](
+        self.network: Network | UVUNequIP = ARCHITECTURES[settings.architecture](
             settings,
             len(self.species),
             avg_num_neighbors=self.normalization.avg_num_neighbors,
@@ -113,7 +114,7 @@ class Potential(nn.Module):
     @classmethod
     def from_config(
         cls,
-        config: ModelSettings | Mapping[str, Any],
+        config: AnySettings | Mapping[str, Any],
         species: Sequence[str],
         normalization: Normalization | None = None,
     ) -> Potential:
@@ -127,7 +128,7 @@ class Potential(nn.Module):
         Raises:
             InputError: An unknown setting or element.
         """
-        return cls(model_settings(config), species, normalization).to(torch.float32)
+        return cls(any_settings(config), species, normalization).to(torch.float32)
 
     @classmethod
     def load(
@@ -313,7 +314,7 @@ class Potential(nn.Module):
         }
 
 
-def _untrained(settings: ModelSettings, normalization: Normalization) -> dict[str, Any]:
+def _untrained(settings: AnySettings, normalization: Normalization) -> dict[str, Any]:
     """What a model says of itself before training says more."""
     return {
         "config": {"model": settings.model_dump(mode="json")},

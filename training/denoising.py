@@ -62,7 +62,8 @@ class DenoisingTask(nn.Module):
     def __init__(self, model: Potential, seed: int) -> None:
         super().__init__()
         rng = torch.Generator().manual_seed(seed)
-        self.embedding = ForceEmbedding(model.settings.lmax, *model.settings.num_channels, rng)
+        scalars, tensors = model.settings.num_channels
+        self.embedding = ForceEmbedding(model.settings.lmax, scalars, tensors, rng)
         self.head = model.network.vector_readout(rng)
         # forces of the usual size enter with the size of the messages that they join
         self.unit = model.normalization.energy_scale / model.normalization.message_scale

@@ -36,6 +36,32 @@ class Constants(nn.Module):
         return self
 
 
+class Float64Buffers(nn.Module):
+    """Numbers of the model file that stay in float64 whatever the precision of the network."""
+
+    def __init__(self, **tensors: Tensor) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.to(torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        kept = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            moved = self._buffers[name]
+            if buffer is not None and moved is not None:
+                self._buffers[name] = buffer.to(device=moved.device)
+        return self
+
+    def assign(self, name: str, value: Tensor) -> None:
+        """Give one of them other values."""
+        cast("Tensor", getattr(self, name)).copy_(value)
+
+    def forward(self, name: str, like: Tensor) -> Tensor:
+        """One of them, in the precision of ``like``."""
+        return cast("Tensor", getattr(self, name)).to(like.dtype)
+
+
 @cache
 def clebsch_gordan(l1: int, l2: int, l3: int) -> Tensor:
     """Wigner 3j symbols of the real basis, (2·l1+1, 2·l2+1, 2·l3+1), float64, from e3nn."""

@@ -1,0 +1,1 @@
+"""Models of other packages as potentials of this one."""
