@@ -1,0 +1,84 @@
+"""The most likely orientation of a symmetry group, from samples without noise.
+
+The values of a structure's energy at several orientations are jointly Gaussian with covariance Σ_l tr(G^l D_a D_bᵀ).
+Where G^l has only the invariants of a group in the right orientation, far fewer numbers than samples explain them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
+
+from mlip.symmetry.measurement import Measurement
+from mlip.symmetry.spectrum import Irrep, wigner_list, wigner_of
+
+Array = NDArray[np.float64]
+LOOSE = 3e-3  # share of the power allowed outside the invariants, so that no orientation is impossible
+
+
+class Likelihood:
+    """Of a group's orientation, over all structures of a measurement."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        self.lmax = measurement.lmax
+        self.grams = {i: g.mean(axis=0) for i, g in measurement.grams["energies"].items()}
+        self._whole = sum(max(0.0, float(np.trace(g))) for g in self.grams.values()) or 1e-18
+        stacked = [np.stack([d[l] for d in measurement.wigner]) for l in range(self.lmax + 1)]
+        self._pairs = [np.einsum("iapn,ibqn->iabpq", d, d, optimize=True) for d in stacked]
+        even = np.stack([pair[0].energies for pair in measurement.samples])
+        self._values = {1: even - even.mean(axis=1, keepdims=True)}
+        self._values[-1] = np.stack([pair[1].energies for pair in measurement.samples])
+        self._rest = {p: 1e-3 * self._whole + measurement.priors["energies", p].rest for p in (1, -1)}
+
+    def refine(self, projectors: dict[Irrep, Array], start: Array) -> Array:
+        """The most likely rotation near ``start``."""
+
+        def loss(vector: Array) -> float:
+            return float(self._losses(projectors, start, vector).sum())
+
+        simplex = np.vstack([np.zeros(3), 0.08 * np.eye(3)])
+        options = {"initial_simplex": simplex, "xatol": 5e-4, "fatol": 1e-2, "maxfev": 80}
+        found = minimize(loss, np.zeros(3), method="Nelder-Mead", options=options)
+        return np.asarray(start @ Rotation.from_rotvec(found.x).as_matrix())
+
+    def axis_error(self, projectors: dict[Irrep, Array], turn: Array, axis: Array, step: float = 0.01) -> float:
+        """Standard deviation of an axis, degrees, with the spread of structures: H⁻¹ (Σ g gᵀ) H⁻¹."""
+        moves = step * np.eye(3)
+        here = self._losses(projectors, turn, np.zeros(3))
+        up, down = (np.stack([self._losses(projectors, turn, s * v) for v in moves]) for s in (1, -1))
+        gradient = (up - down) / (2 * step)  # (3, n)
+        curvature = np.diag((up + down - 2 * here).sum(axis=1)) / step**2
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            both = self._losses(projectors, turn, moves[a] + moves[b]) - up[a] - up[b] + here
+            curvature[a, b] = curvature[b, a] = both.sum() / step**2
+        gradient = gradient - gradient.mean(axis=1, keepdims=True)
+        inverse = np.linalg.pinv(curvature, rcond=1e-3, hermitian=True)
+        covariance = inverse @ gradient @ gradient.T @ inverse
+        own = turn.T @ axis
+        across = np.eye(3) - np.outer(own, own)
+        return float(np.degrees(np.sqrt(max(0.0, np.trace(across @ covariance @ across)))))
+
+    def _losses(self, projectors: dict[Irrep, Array], start: Array, vector: Array) -> Array:
+        """(n,) minus the log likelihood of each structure."""
+        first, then = wigner_list(start[None], self.lmax), wigner_of(vector, self.lmax)
+        total = np.zeros(len(self._values[1]))
+        for parity, values in self._values.items():
+            # The mean of the even part is free: a constant of any size.
+            size = values.shape[1]
+            kernel = self._rest[parity] * np.eye(size) + (10 * self._whole if parity == 1 else 0.0)
+            for irrep, projector in projectors.items():
+                if irrep.parity == parity:
+                    kernel = kernel + self._kernel(irrep, projector, first[irrep.l][0] @ then[irrep.l][0])
+            solved = np.linalg.solve(kernel, values[..., None])[..., 0]
+            total += ((values * solved).sum(axis=1) + np.linalg.slogdet(kernel)[1]) / 2
+        return total
+
+    def _kernel(self, irrep: Irrep, projector: Array, turn: Array) -> Array:
+        """(n, m, m) covariance from the invariant part of the Gram matrix, and a little of everything."""
+        inside = turn @ projector @ turn.T
+        size = len(projector)
+        gram = inside @ self.grams[irrep] @ inside
+        gram = (gram + gram.T) / 2 + LOOSE * self._whole / size * np.eye(size)
+        return np.asarray(np.tensordot(self._pairs[irrep.l], gram, 2))
