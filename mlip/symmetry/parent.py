@@ -18,7 +18,7 @@ from mlip.symmetry.label_tests import Residuals
 from mlip.symmetry.matrix_group import MatrixGroup, Subgroup
 from mlip.symmetry.orientations import Evaluator, LabStructure, at_orientations, in_laboratory
 from mlip.symmetry.point_groups import point_group, point_group_name
-from mlip.symmetry.retained import INTERNATIONAL, LEVEL, LIMITING, SLACK, RetainedGroup, main_axis
+from mlip.symmetry.retained import INTERNATIONAL, LEVEL, LIMITING, MOST, SLACK, RetainedGroup, main_axis
 
 Array = NDArray[np.float64]
 
@@ -120,7 +120,9 @@ class FiniteMeasurement:
             share, error = float(out.mean()) / total, float(out.std(ddof=1) / np.sqrt(len(out))) / total
             p = self._p_against(subgroup, draws, rng)
             symbol, axis = self._named(subgroup)
-            if (share <= SLACK + 2 * error) if p is None else (p > LEVEL):
+            whole_group = len(subgroup) == len(self.group)
+            small = share <= SLACK + 2 * error if p is None else share <= MOST or whole_group
+            if small and (p is None or p > LEVEL):
                 elements = self.group.elements[sorted(subgroup)]
                 return RetainedGroup(symbol, elements, axis, None, share if whole.mean() > 0 else 0.0, p, rejected)
             value = share if p is None else p

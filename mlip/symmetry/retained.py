@@ -21,6 +21,7 @@ from mlip.symmetry.spectrum import Irrep, Wigner, irreps_up_to, wigner_list, wig
 
 Array = NDArray[np.float64]
 LEVEL = 0.05  # a group is given up where its violation is significant at this level
+MOST = 0.3  # with labels: where more than this share of the model's own power violates it
 SLACK = 0.01  # without labels: where more than this share of the power violates it, beyond two standard errors
 
 INTERNATIONAL = {
@@ -208,7 +209,8 @@ class _Search:
         projectors = {i: invariant_projector(elements, i) for i in self.grams}
         share, error = _violation(self.grams, projectors)
         p = None if self.p_against is None else self.p_against(projectors, elements)
-        accepted = (share <= SLACK + 2 * error) if p is None else (p > LEVEL)
+        small = share <= SLACK + 2 * error if p is None else share <= MOST or name == "Ih"
+        accepted = small and (p is None or p > LEVEL)
         return _Trial(plain, turn, elements, share, p, accepted)
 
 

@@ -67,7 +67,8 @@ class Planted:
 
     def _polar(self, x, q, width):
         d, r = self._distances(x)
-        return (torch.exp(-((r / width) ** 2))[..., None] * q[:, None, :, None] * d).sum(2)
+        sums = (torch.exp(-((r / width) ** 2))[..., None] * q[:, None, :, None] * d).sum(2)
+        return sums / (1 + sums.square().sum(-1, keepdim=True)).sqrt()
 
 
 class AsCalculator(Calculator):
