@@ -1,4 +1,4 @@
-"""How a file of labelled structures is named in the settings: path, index, keys, units, sign, pbc, weight."""
+"""How a file of labelled structures is named in the settings: path, index, keys, units, sign, pbc, frame, weight."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ class DatasetEntry(StrictModel):
     )
     pbc: bool | None = Field(
         None, description="true or false in all directions; false also drops the cell. null: as the file says."
+    )
+    frame: Literal["lab"] | None = Field(
+        None,
+        description="lab: structures without a `frame` of their own are in the laboratory's axes, which a model with "
+        "relaxed weights needs to know. null: as the file says.",
     )
     weight: float = Field(
         1.0, ge=0.0, allow_inf_nan=False, description="Weight of every frame of this file in the loss."

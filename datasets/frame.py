@@ -10,9 +10,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlip.surroundings import turned
+
 Array = NDArray[np.float64]
 
 LABELS = ("energy", "forces", "stress", "hessian")
+# What derivatives by an electric field are compared with; they stand in ``info``.
+RESPONSE = ("polarization", "born_charges", "polarizability")
 ISOLATED_GAP = 8.0  # Å; no crystal has one atom per cell and every height of the cell above this
 
 
@@ -53,6 +57,22 @@ class LabelledFrame:
         """Names of the labels it carries, of energy, forces, stress, hessian."""
         return tuple(name for name in LABELS if getattr(self, name) is not None)
 
+    def response(self, name: str) -> Array | None:
+        """A label of `RESPONSE`; None where it is not known.
+
+        ``polarization`` (3,) is the dipole in e Å: of a molecule, or of the whole cell, V·P; ``born_charges``
+        (N, 3, 3) in e, Z[i, a, b] = ∂μ_a/∂x_ib; ``polarizability`` (3, 3) in e Å²/V.
+        """
+        value = self.info.get(name)
+        if value is None and name == "polarization":
+            value = self.info.get("dipole")
+        return None if value is None else np.asarray(value, dtype=np.float64)
+
+    @property
+    def response_labels(self) -> tuple[str, ...]:
+        """Names of the labels of `RESPONSE` that it carries."""
+        return tuple(name for name in RESPONSE if self.response(name) is not None)
+
     @property
     def composition(self) -> str:
         """Chemical formula in Hill order."""
@@ -70,9 +90,38 @@ class LabelledFrame:
         """``file, frame 3``: how messages call it."""
         return f"frame {self.index}" if self.file is None else f"{self.file}, frame {self.index}"
 
+    def turned(self, turn: Array) -> LabelledFrame:
+        """The same frame and labels in other axes, v → turn·v, its place in the laboratory turned along.
+
+        The way to augment data: whatever breaks the symmetry keeps its meaning. To plant a wrong orientation, give
+        the result the old ``atoms.info["frame"]``.
+
+        Args:
+            turn: (3, 3), orthogonal.
+        """
+        big = np.kron(np.eye(len(self)), turn)
+        info = {name: _turned_label(name, value, turn) for name, value in self.info.items()}
+        return replace(
+            self,
+            atoms=turned(self.atoms, turn),
+            forces=None if self.forces is None else self.forces @ turn.T,
+            stress=None if self.stress is None else turn @ self.stress @ turn.T,
+            hessian=None if self.hessian is None else big @ self.hessian @ big.T,
+            info=info,
+        )
+
     def with_weight(self, weight: float) -> LabelledFrame:
         """The same frame with another weight."""
         return replace(self, weight=weight)
+
+
+def _turned_label(name: str, value: Any, turn: Array) -> Any:
+    """An extra label in other axes; what is no tensor stays."""
+    if name in {"polarization", "dipole"}:
+        return turn @ np.asarray(value, dtype=np.float64)
+    if name in {"polarizability", "dielectric", "born_charges"}:
+        return turn @ np.asarray(value, dtype=np.float64) @ turn.T
+    return value
 
 
 def heights(atoms: Atoms) -> Array:

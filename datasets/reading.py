@@ -24,6 +24,7 @@ from mlip.datasets.read_q2r import read_q2r
 from mlip.datasets.source import FrameList, LabelSource, count_labels
 from mlip.datasets.units import parse_units
 from mlip.errors import InputError
+from mlip.surroundings import FRAME
 
 
 def read_frames(
@@ -69,7 +70,18 @@ def read_frames(
     for name in wanted:
         _demand(name, source)
     _remark_boxes(frames, source)
+    if entry.frame == "lab":
+        _in_laboratory(frames, source)
     return FrameList(frames, source)
+
+
+def _in_laboratory(frames: Sequence[LabelledFrame], source: LabelSource) -> None:
+    """Structures that say nothing of their axes are in the laboratory's."""
+    silent = [frame for frame in frames if frame.atoms.info.get(FRAME) is None]
+    for frame in silent:
+        frame.atoms.info[FRAME] = np.eye(3)
+    if silent:
+        source.notes.append(f"{len(silent)} frames declared to be in the laboratory's axes (frame: lab)")
 
 
 def _check_require(require: Iterable[str]) -> tuple[str, ...]:

@@ -97,4 +97,4 @@ def members_of(calculator: Any) -> list[Any]:
     potentials = getattr(calculator, "potentials", [])
     if len(potentials) < 2:
         return []
-    return [type(calculator)(potential, device=potential.device) for potential in potentials]
+    return [type(calculator)(potential, device=potential.device, frame=calculator.frame) for potential in potentials]

@@ -20,6 +20,7 @@ from mlip.md import probes
 from mlip.md.calculators import attached, has_stress, working_dtype
 from mlip.md.curvature import full_hessian
 from mlip.md.dynamics import MDResult, run_md
+from mlip.md.invariance import is_invariant, placed
 from mlip.md.rotation_average import rotational_spread
 from mlip.md.tolerances import Tolerances, tolerances_for
 from mlip.report import Check
@@ -88,8 +89,8 @@ def check(
     """Put a calculator through the physics that every potential must obey.
 
     Forces = −dE/dx (five points), stress = dE/dε / V, the Hessian symmetric and equal to differences of forces,
-    invariance under rotation, inversion, mirror, translation and permutation, smoothness along a bond stretch,
-    extensivity, energy conservation, determinism; and pair curves down to 0.6 Å.
+    invariance under rotation, inversion, mirror (the laboratory turned along), translation and permutation,
+    smoothness along a bond stretch, extensivity, energy conservation, determinism; and pair curves down to 0.6 Å.
 
     Args:
         calculator: Any ASE calculator.
@@ -108,6 +109,7 @@ def check(
     dtype = working_dtype(calculator)
     limits = tolerances_for(dtype) if tolerances is None else tolerances
     given = default_structure(calculator) if atoms is None else atoms
+    given = placed(given, calculator)
     system = _disturbed(given, calculator, rattle, strain, seed)
     run = _Run(system, given, limits, seed, nve_steps, temperature)
     for task in progress([run.determinism, run.derivatives, run.hessian, run.symmetries, run.extensivity,
@@ -204,7 +206,8 @@ class _Run:
         other, order = probes.permuted(self.atoms, self.seed)
         self._symmetry("permutation", other, np.eye(3), order)
         spread, _ = rotational_spread(self.atoms, self.atoms.calc, seed=self.seed)
-        self._add("rotational spread of the energy", 1000 * spread, self.limits.energy, "meV/atom")
+        row = Check("rotational spread of the energy", 1000 * spread, self.limits.energy, "meV/atom")
+        (self.checks if is_invariant(self.atoms.calc, self.atoms) else self.warnings).append(row)
 
     def _symmetry(self, name: str, other: Atoms, turn: Array, order: NDArray[np.int64] | None = None) -> None:
         energy, vectors = probes.covariance_errors(self.atoms, other, turn, order)
@@ -236,7 +239,7 @@ class _Run:
         species = sorted(set(self.atoms.get_chemical_symbols()))
         for a, b in combinations_with_replacement(species, 2):
             pair = (atomic_numbers[a], atomic_numbers[b])
-            distance, energy = probes.pair_curve(pair, self.atoms.calc, 1.1 * cutoff)
+            distance, energy = probes.pair_curve(pair, self.atoms.calc, 1.1 * cutoff, info=self.atoms.info)
             self.curves[f"{a}–{b}"] = (distance, energy)
             hole = probes.repulsion_hole(pair, distance, energy)
             self.warnings.append(Check(f"{a}–{b} not repulsive when close", hole, 0.01, "eV"))

@@ -22,6 +22,7 @@ from mlip.errors import InputError
 from mlip.md.calculators import attached
 from mlip.md.distortion_result import Distortion, DistortionResult, Scan, Step
 from mlip.md.dynamical import force_symmetry_defect, supercell_matrix
+from mlip.md.invariance import require_invariant
 from mlip.md.rotation_average import require_conservative
 from mlip.md.soft_modes import SoftMode, imaginary_modes
 from mlip.md.structure import PrimitiveCell, primitive_cell
@@ -86,6 +87,7 @@ def find_distortions(
     """
     settings = settings or SearchSettings()
     require_conservative(calculator, "a search for distortions")
+    require_invariant(calculator, atoms, "a search for distortions")
     cell = primitive_cell(atoms, symprec=symprec)
     matrix = supercell_matrix(supercell, cell.atoms)
     if abs(round(float(np.linalg.det(matrix)))) * len(cell.rotations) > LARGEST_GROUP:

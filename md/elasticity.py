@@ -20,6 +20,7 @@ from mlip.md.curvature import full_hessian
 from mlip.md.elastic_result import ElasticResult, Solution, SoundCheck
 from mlip.md.elastic_tensor import born_eigenvalues, from_voigt, group_average, sound_path, sound_velocities, to_voigt
 from mlip.md.equilibrium import bulk_cell, relaxed_cell, stress_of
+from mlip.md.invariance import require_invariant
 from mlip.md.structure import PrimitiveCell, space_group_of
 from mlip.md.units import GPA_PER_EV_A3, KM_PER_S_PER_SQRT_EV_AMU
 from mlip.report import Check
@@ -61,6 +62,7 @@ def elastic(
         InputError: No bulk crystal, no stress to be had, an unknown method, or a stress above 1 GPa.
     """
     method = _method(method, calculator)
+    require_invariant(calculator, atoms, "a table of elastic constants")
     cell = bulk_cell(atoms, calculator, "elastic constants", symprec=symprec, snap=snap)
     main = _solve(cell, calculator, method, relax_first, fmax)
     members = [_solve(cell, member, method, relax_first, fmax) for member in members_of(calculator)]

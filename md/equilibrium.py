@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlip.errors import InputError
 from mlip.md.calculators import attached, has_stress
 from mlip.md.dynamical import force_symmetry_defect
+from mlip.md.invariance import is_invariant
 from mlip.md.relaxation import CellMotion, RelaxResult, relax
 from mlip.md.structure import PrimitiveCell, primitive_cell
 from mlip.md.units import GPA_PER_EV_A3
@@ -67,7 +68,7 @@ def relaxed_cell(
         cell.atoms,
         calculator,
         cell=motion,
-        keep_symmetry=force_symmetry_defect(cell, calculator) < 1e-4,
+        keep_symmetry=is_invariant(calculator, cell.atoms) and force_symmetry_defect(cell, calculator) < 1e-4,
         symprec=1e-4,
         fmax=fmax,
         with_curvature=False,
@@ -92,7 +93,7 @@ def stress_of(atoms: Atoms, calculator: Any) -> Array:
 def at_volume(
     cell: PrimitiveCell, volume: float, calculator: Any, *, isotropic: bool = False, fmax: float = 1e-5
 ) -> tuple[PrimitiveCell, RelaxResult]:
-    """The crystal at another volume: scaled, then atoms and shape relaxed within the space group.
+    """The crystal at another volume: scaled, then atoms and shape relaxed within the space group, where it holds.
 
     Atoms keep their order and their images, so that quantities at several volumes can be interpolated.
 
@@ -106,8 +107,9 @@ def at_volume(
     scaled = cell.atoms.copy()
     factor = (volume / scaled.get_volume()) ** (1 / 3)
     scaled.set_cell(scaled.cell.array * factor, scale_atoms=True)
-    motion: CellMotion = "fixed" if isotropic or is_cubic(cell) else "shape"
-    done = relax(scaled, calculator, cell=motion, keep_symmetry=True, symprec=1e-4, fmax=fmax, with_curvature=False)
+    held = is_invariant(calculator, scaled)
+    motion: CellMotion = "fixed" if isotropic or (held and is_cubic(cell)) else "shape"
+    done = relax(scaled, calculator, cell=motion, keep_symmetry=held, symprec=1e-4, fmax=fmax, with_curvature=False)
     return replace(cell, atoms=done.to_atoms()), done
 
 

@@ -29,6 +29,7 @@ from mlip.md.dynamical import (
     supercell_matrix,
 )
 from mlip.md.equilibrium import relaxed_cell
+from mlip.md.invariance import require_invariant
 from mlip.md.mesh import interpolation_error, sample_zone
 from mlip.md.phonon_analyses import DEFAULT_ANALYSES, Analyses, Solved, analyse
 from mlip.md.phonon_result import PhononResult
@@ -89,9 +90,9 @@ def phonons(
         snap: Put the structure onto its space group first.
         asr: Impose the acoustic sum rule (a correction).
         symmetrize: Average over the space group (a correction).
-        born: Born charges of a polar crystal, phonopy's BORN or a YAML of its family with them: bands, density of
-            states and thermal properties then come from the supercell's force constants with the dipole term of
-            Gonze and Lee.
+        born: Born charges of a polar crystal, phonopy's BORN or a YAML of its family with them, or ``"model"`` for
+            those of a model that feels an electric field: bands, density of states and thermal properties then come
+            from the supercell's force constants with the dipole term of Gonze and Lee.
         analyses: What else to compute: representations, group velocities, Grüneisen parameters, displacements.
         references: Other phonons of this crystal to compare with.
         progress: Wraps an iterable of displaced supercells, for a progress bar.
@@ -103,6 +104,8 @@ def phonons(
         InputError: No crystal, a wrong choice, or snapping would move something too far.
     """
     require_conservative(calculator, "a phonon calculation")
+    if symmetrize:
+        require_invariant(calculator, atoms, "an average over the space group")
     method = _method(method, calculator)
     analyses.validate()
     cell = primitive_cell(atoms, symprec=symprec, snap=snap)

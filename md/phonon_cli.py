@@ -53,7 +53,11 @@ def phonons(
     asr: Annotated[bool, typer.Option("--asr", help="Impose the acoustic sum rule.")] = False,
     nac: Annotated[
         Path | None,
-        typer.Option("--nac", help="BORN or phonopy.yaml with Born charges: add the dipole term.", metavar="BORN"),
+        typer.Option(
+            "--nac",
+            help="BORN or phonopy.yaml with Born charges, or 'model' for its own: add the dipole term.",
+            metavar="BORN",
+        ),
     ] = None,
     symmetrize: Annotated[
         bool | None,

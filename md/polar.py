@@ -37,8 +37,10 @@ from mlip.md.dynamical import (
 from mlip.md.reference_files import Loader, plain_yaml
 from mlip.md.structure import PrimitiveCell
 from mlip.report import Check
+from mlip.surroundings import FIELD
 
 Array = NDArray[np.float64]
+MODEL = "model"  # instead of a file: the model's own Born charges
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,28 @@ def read_born(path: str | Path, cell: PrimitiveCell) -> BornCharges:
     is_yaml = any(suffix in path.suffixes for suffix in (".yaml", ".yml"))
     charges, dielectric = _from_yaml(path, cell.atoms) if is_yaml else _from_born(path, cell.atoms)
     return symmetric_charges(charges, dielectric, cell)
+
+
+def born_of_model(calculator: Any, cell: PrimitiveCell) -> BornCharges:
+    """Born charges and ε∞ of a model that feels a field, at the crystal as it is and in no field.
+
+    Args:
+        calculator: One of ours, of a model with ``anisotropy: {source: field}``.
+        cell: The crystal.
+
+    Raises:
+        InputError: The calculator has no derivatives by a field.
+    """
+    ask = getattr(calculator, "get_field_response", None)
+    if ask is None:
+        raise InputError(f"{type(calculator).__name__} has no Born charges", key="born", mend="give a BORN file")
+    atoms = cell.atoms.copy()
+    atoms.info.pop(FIELD, None)
+    from mlip.response import dielectric_tensor  # torch is slow to import, and files of charges do not need it
+
+    found = ask(atoms)
+    dielectric = dielectric_tensor(found["polarizability"], atoms.get_volume())
+    return symmetric_charges(found["born_charges"], dielectric, cell)
 
 
 def _from_born(path: Path, atoms: Atoms) -> tuple[Array, Array]:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from scipy.stats import special_ortho_group
 
 from mlip.md.calculators import attached, has_stress
+from mlip.md.invariance import placed
 from mlip.md.units import GPA_PER_EV_A3
+from mlip.surroundings import turned as axes_turned
 
 Array = NDArray[np.float64]
 
@@ -126,8 +128,8 @@ def covariance_errors(
 
 
 def turned(atoms: Atoms, turn: Array) -> Atoms:
-    """Positions and cell turned by an orthogonal matrix (which may be improper)."""
-    return moved(atoms, atoms.get_positions() @ turn.T, atoms.cell.array @ turn.T)
+    """The structure and its laboratory turned by an orthogonal matrix (which may be improper)."""
+    return attached(axes_turned(placed(atoms, atoms.calc), turn), atoms.calc)
 
 
 def orthogonal_matrices(seed: int = 0) -> dict[str, Array]:
@@ -231,11 +233,20 @@ def _refined(pair: Any, at: Callable[[float], Any], gap: Callable[[Any, Any], fl
     return gap(a, b)
 
 
-def pair_curve(pair: tuple[int, int], calculator: Any, longest: float, points: int = 120) -> tuple[Array, Array]:
-    """Energy in eV of an isolated pair of atoms (atomic numbers) from 0.6 Å to ``longest`` Å."""
+def pair_curve(
+    pair: tuple[int, int],
+    calculator: Any,
+    longest: float,
+    points: int = 120,
+    info: dict[str, Any] | None = None,
+) -> tuple[Array, Array]:
+    """Energy in eV of an isolated pair of atoms (atomic numbers) from 0.6 Å to ``longest`` Å.
+
+    ``info`` is what the structure says of its laboratory, for a calculator that wants to know.
+    """
     distance = np.linspace(0.6, longest, points)
     # Some calculators want a cell even where nothing is periodic.
-    dimer = Atoms(numbers=pair, positions=np.zeros((2, 3)), cell=np.eye(3) * (longest + 30))
+    dimer = Atoms(numbers=pair, positions=np.zeros((2, 3)), cell=np.eye(3) * (longest + 30), info=info)
     dimer.calc = calculator
     energies = [moved(dimer, np.outer([0, 1], [r, 0, 0])).get_potential_energy() for r in distance]
     return distance, np.array(energies, dtype=np.float64)

@@ -21,6 +21,7 @@ from mlip.errors import InputError
 from mlip.files import atomic_path
 from mlip.md.calculators import attached, has_stress
 from mlip.md.curvature import Curvature, curvature
+from mlip.md.invariance import require_invariant
 from mlip.md.rotation_average import require_conservative
 from mlip.md.units import GPA_PER_EV_A3
 from mlip.report import Check
@@ -150,12 +151,14 @@ def relax(
         The relaxed structure, the course of the relaxation and its verdict.
 
     Raises:
-        InputError: An unknown choice, or a moving cell without three periodic directions.
+        InputError: An unknown choice, a moving cell without three periodic directions, or a space group to be held
+            that the model breaks.
     """
     _validate(atoms, cell, optimiser, pressure)
     require_conservative(calculator, "a relaxation")
     moving = attached(atoms, calculator, constraints=True)
     if keep_symmetry:
+        require_invariant(calculator, atoms, "a relaxation within the space group")
         moving.set_constraint([*moving.constraints, FixSymmetry(moving, symprec=symprec)])
     target = moving if cell == "fixed" else _cell_filter(moving, cell, pressure)
     energies, forces = _minimise(OPTIMISERS[optimiser](target, logfile=None), target, fmax, steps)

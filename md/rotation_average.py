@@ -21,6 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from mlip.errors import InputError
 from mlip.md.calculators import attached, has_stress
+from mlip.md.invariance import placed
 
 Array = NDArray[np.float64]
 Grid = Literal["icosahedral", "octahedral", "tetrahedral", "none"]
@@ -175,7 +176,7 @@ def in_orientations(atoms: Atoms, calculator: Any, turns: Array, *, stress: bool
 
 
 def turned(atoms: Atoms, turn: Array) -> Atoms:
-    """A copy with positions and cell turned, without constraints."""
+    """A copy with positions and cell turned against the laboratory (frame and field stay), without constraints."""
     copy = atoms.copy()
     copy.set_constraint()
     copy.set_cell(atoms.cell.array @ turn.T, scale_atoms=False)
@@ -197,7 +198,7 @@ def _in_batches(
     if members is None or len(members) != 1:
         return None
     names = ("energy", "forces", "stress") if stress else ("energy", "forces")
-    found = members[0].evaluate([turned(atoms, t) for t in turns], names)
+    found = members[0].evaluate([turned(placed(atoms, calculator), t) for t in turns], names)
     return [(float(r["energy"]), r["forces"], r.get("stress")) for r in found]
 
 

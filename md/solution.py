@@ -25,7 +25,7 @@ from mlip.md.dynamical import (
     space_group_defect,
 )
 from mlip.md.phonon_result import PolarTerm
-from mlip.md.polar import change_in_larger_supercell, read_born, with_dipoles
+from mlip.md.polar import MODEL, born_of_model, change_in_larger_supercell, read_born, with_dipoles
 from mlip.md.stars import StarMatrices
 from mlip.md.structure import PrimitiveCell
 from mlip.report import Check
@@ -75,7 +75,7 @@ class Recipe:
         displacement: Å, for finite differences.
         asr: Impose the acoustic sum rule.
         symmetrize: Average over the space group.
-        born: File of Born charges, or None.
+        born: File of Born charges, "model" for the model's own, or None.
         progress: Wraps an iterable of displaced supercells.
     """
 
@@ -96,7 +96,7 @@ class Recipe:
             fill_from_matrices(phonon, stars)
         if self.born is None:
             return Solution(matrices, phonon, defect, exact=matrices if self.method == "exact" else None)
-        return self._polar(self.born, stars, phonon, defect, cell)
+        return self._polar(self.born, stars, phonon, defect, cell, calculator)
 
     def member(self, cell: PrimitiveCell, calculator: Any) -> DynamicalMatrices:
         """D(q) of one member of a committee, with force constants only where they are needed."""
@@ -133,10 +133,16 @@ class Recipe:
         return matrices
 
     def _polar(
-        self, born: str | Path, plain: DynamicalMatrices, phonon: Phonopy, defect: float, cell: PrimitiveCell
+        self,
+        born: str | Path,
+        plain: DynamicalMatrices,
+        phonon: Phonopy,
+        defect: float,
+        cell: PrimitiveCell,
+        calculator: Any,
     ) -> Solution:
         """Add the dipole term, and see what a larger supercell would change."""
-        charges, change = read_born(born, cell), None
+        charges, change = born_of_model(calculator, cell) if str(born) == MODEL else read_born(born, cell), None
         matrices = with_dipoles(phonon, charges)
         if self.method == "exact":
             change = change_in_larger_supercell(plain, phonon, charges, cell.atoms, GENERAL_Q[None])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlip.errors import InputError
 from mlip.md.calculators import attached
+from mlip.md.invariance import require_invariant
 from mlip.md.mode_symmetry import UNKNOWN, ModeSymmetry, assign
 from mlip.md.normal_modes import NormalModes, block_hessian, normal_modes
 from mlip.md.point_group import PointGroup, find_point_group
@@ -55,6 +56,8 @@ def vibrations(
         InputError: No atoms to vibrate, indices that do not exist, or constraints other than `FixAtoms`.
     """
     moving = _moving(atoms, indices)
+    if len(moving) == len(atoms):  # else nothing is projected out
+        require_invariant(calculator, atoms, "the projection of rotations out of the Hessian")
     relaxation = None
     if relax_first:
         relaxation = relax(atoms, calculator, fmax=fmax, steps=steps, with_curvature=False)

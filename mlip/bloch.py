@@ -146,7 +146,7 @@ class FirstPass:
         require_gradient_forces(potential)
         self.cell, self.copies, self.bloch = cell, copies, Bloch()
         self.graph = batch_graphs([cell] * copies)
-        nodes = self.graph.num_atoms + len(potential.species)
+        nodes = self.graph.num_atoms + potential.num_lone_atoms(self.graph)
         exchange = PhasedExchange(self.graph.source, self.graph.target, nodes, self.bloch)
         self.edges = self.graph.edge_vectors().detach().requires_grad_(True)
         with torch.enable_grad():

@@ -12,6 +12,7 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import ArrayLike
 
 from mlip.bloch import dynamical_matrix
 from mlip.bloch_derivatives import BlochDerivatives
@@ -21,9 +22,18 @@ from mlip.graph import AtomicGraph, species_index
 from mlip.neighbors import SkinNeighbors
 from mlip.potential import Potential, resolve_dtype
 from mlip.ranges import TrainingRanges
+from mlip.response import field_response
 from mlip.strain import strain_derivatives
+from mlip.surroundings import FIELD, FRAME, NAMES, TENSOR, frame_matrix
 
 Model = str | Path | Potential
+LOST_SYMMETRIES = (
+    "the energy depends on the orientation of the structure in its frame",
+    "there is a torque on molecules and cells, so angular momentum is not conserved",
+    "the stress is not symmetric: 'stress' is its symmetric part, 'full_stress' all of it (3, 3)",
+    "phonons and elastic constants have only the symmetry that crystal and laboratory share",
+    "rotational sum rules of force constants do not hold",
+)
 
 
 class MLIPCalculator(Calculator):
@@ -39,6 +49,8 @@ class MLIPCalculator(Calculator):
         device: Where to compute.
         dtype: ``"float32"``, ``"float64"``, or None: as stored. Hessians and dynamical matrices always use float64.
         skin: Extra radius of the neighbour list, Å.
+        frame: (3, 3), v_structure = frame @ v_lab, for structures without ``atoms.info["frame"]``; a model with
+            relaxed weights needs one. What then no longer holds is in ``lost_symmetries``, and said once.
 
     Raises:
         InputError: A model cannot be read, or the committee's members differ in species or cutoff.
@@ -54,9 +66,11 @@ class MLIPCalculator(Calculator):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
         skin: float = 0.5,
+        frame: ArrayLike | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.frame = None if frame is None else frame_matrix(frame)
         members = [model] if isinstance(model, str | Path | Potential) else list(model)
         if not members:
             raise InputError("no model given")
@@ -70,12 +84,28 @@ class MLIPCalculator(Calculator):
         self._warned = False
         self._exact_members: list[Potential] | None = None
         if len(self.potentials) > 1:
-            self.implemented_properties = [
-                *type(self).implemented_properties,
-                "energy_std",
-                "forces_std",
-                "stress_std",
-            ]
+            spreads = ["energy_std", "forces_std", "stress_std"]
+            self.implemented_properties = [*self.implemented_properties, *spreads]
+        if self.lost_symmetries:
+            self.implemented_properties = [*self.implemented_properties, "full_stress"]
+            warnings.warn(f"relaxed weights: {'; '.join(self.lost_symmetries)}", UserWarning, stacklevel=2)
+
+    @property
+    def rotation_invariant(self) -> bool:
+        """Whether energies do not depend on how a structure lies in the laboratory."""
+        return not any(p.settings.needs_frame for p in self.potentials)
+
+    def is_invariant(self, atoms: Atoms) -> bool:
+        """Whether turning this structure alone leaves its energy as it is: no relaxed weights, no field on it."""
+        given = {"field": atoms.info.get(FIELD), "variants": atoms.info.get(TENSOR)}
+        sources = {p.settings.anisotropy.source for p in self.potentials if p.settings.anisotropy is not None}
+        felt = [given[source] for source in sources & set(given)]
+        return self.rotation_invariant and not any(b is not None and np.any(b) for b in felt)
+
+    @property
+    def lost_symmetries(self) -> list[str]:
+        """What no longer holds with relaxed weights; empty for models that keep every symmetry."""
+        return [] if self.rotation_invariant else list(LOST_SYMMETRIES)
 
     def calculate(
         self,
@@ -86,15 +116,16 @@ class MLIPCalculator(Calculator):
         """Fill ``results``; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         structure = self.atoms
-        if any(name.startswith("stress") for name in properties) and not structure.pbc.all():
+        if any("stress" in name for name in properties) and not structure.pbc.all():
             raise PropertyNotImplementedError("stress needs a structure periodic in all three directions")
         graph = self._graph(structure)
-        asked = any(name.startswith("stress") for name in properties)
+        asked = any("stress" in name for name in properties)
         with_stress = asked or (bool(structure.pbc.all()) and not self._all_direct)
         members = [self._evaluate(potential, graph, with_stress) for potential in self.potentials]
         self.results = members[0]
         if len(members) > 1:
-            self.results = {name: np.mean([m[name] for m in members], axis=0) for name in members[0]}
+            shared = set.intersection(*(set(m) for m in members))
+            self.results = {name: np.mean([m[name] for m in members], axis=0) for name in shared}
             self._add_spread(members)
         self.results["energy"] = self.results["free_energy"] = float(self.results["energy"])
         self._warn_outside(structure, graph)
@@ -109,7 +140,16 @@ class MLIPCalculator(Calculator):
             return list(all_changes)
         now, then = ((a.positions, a.numbers, a.cell.array, a.pbc) for a in (atoms, known))
         names = ("positions", "numbers", "cell", "pbc")
-        return [name for name, a, b in zip(names, now, then, strict=True) if not _equal(a, b, tol)]
+        changed = [name for name, a, b in zip(names, now, then, strict=True) if not _equal(a, b, tol)]
+        return changed + [n for n in NAMES if not _same(atoms.info.get(n), known.info.get(n))]
+
+    def placed(self, atoms: Atoms) -> Atoms:
+        """The structure with the frame that it is evaluated in: its own, else the calculator's."""
+        if self.frame is None or atoms.info.get(FRAME) is not None:
+            return atoms
+        copy = atoms.copy()
+        copy.info[FRAME] = self.frame
+        return copy
 
     def get_hessian(self, atoms: Atoms, indices: Sequence[int] | None = None) -> np.ndarray:
         """Second derivatives by the positions, (3N, 3N), row 3i+a, eV/Å²; float64; the mean of a committee.
@@ -121,7 +161,7 @@ class MLIPCalculator(Calculator):
         Raises:
             InputError: An index is out of range, or appears twice.
         """
-        members = [hessian(p, p.graph(atoms), indices).detach().cpu().numpy() for p in self._exact()]
+        members = [hessian(p, p.graph(self.placed(atoms)), indices).detach().cpu().numpy() for p in self._exact()]
         return np.mean(members, axis=0)
 
     def get_strain_derivatives(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +178,7 @@ class MLIPCalculator(Calculator):
         """
         if not atoms.pbc.all():
             raise InputError("strain derivatives need a crystal periodic in all three directions")
-        members = [strain_derivatives(p, p.graph(atoms)) for p in self._exact()]
+        members = [strain_derivatives(p, p.graph(self.placed(atoms))) for p in self._exact()]
         mixed = np.mean([m.mixed.detach().cpu().numpy() for m in members], axis=0)
         return mixed, np.mean([m.strain.detach().cpu().numpy() for m in members], axis=0)
 
@@ -174,8 +214,24 @@ class MLIPCalculator(Calculator):
             raise InputError("a dynamical matrix needs a crystal periodic in all three directions")
         masses = torch.as_tensor(atoms.get_masses(), dtype=torch.float64, device=self.potential.device)
         wave = torch.as_tensor(points, dtype=torch.float64, device=self.potential.device)
-        matrices = [dynamical_matrix(p, p.graph(atoms), wave, masses).detach().cpu().numpy() for p in self._exact()]
+        matrices = [
+            dynamical_matrix(p, p.graph(self.placed(atoms)), wave, masses).detach().cpu().numpy()
+            for p in self._exact()
+        ]
         return np.mean(matrices, axis=0)
+
+    def get_field_response(self, atoms: Atoms) -> dict[str, np.ndarray]:
+        """Derivatives by an electric field, at ``atoms.info["electric_field"]`` or at none; see `mlip.response`.
+
+        Returns:
+            ``dipole`` (3,) in e Å, ``polarizability`` (3, 3) in e Å²/V, ``born_charges`` (N, 3, 3) in e with
+            Z[i, a, b] = ∂F_ib/∂ε_a; float64; the mean of a committee.
+
+        Raises:
+            InputError: The model feels no field.
+        """
+        members = [field_response(p, p.graph(self.placed(atoms))).arrays() for p in self._exact()]
+        return {name: np.mean([member[name] for member in members], axis=0) for name in members[0]}
 
     def get_wave_derivatives(self, atoms: Atoms, q: np.ndarray, waves: np.ndarray) -> dict[str, np.ndarray]:
         """First derivatives of the curvature Re v† H(q) v of Bloch waves; see `mlip.bloch_derivatives`.
@@ -192,7 +248,7 @@ class MLIPCalculator(Calculator):
         device = self.potential.device
         points = torch.as_tensor(np.asarray(q, dtype=np.float64), device=device)
         vectors = torch.as_tensor(np.asarray(waves, dtype=np.complex128), device=device)
-        members = [BlochDerivatives(p, p.graph(atoms))(points, vectors) for p in self._exact()]
+        members = [BlochDerivatives(p, p.graph(self.placed(atoms)))(points, vectors) for p in self._exact()]
         return {name: np.mean([getattr(m, name).cpu().numpy() for m in members], axis=0) for name in vars(members[0])}
 
     def range_violations(self, atoms: Atoms) -> list[str]:
@@ -206,7 +262,7 @@ class MLIPCalculator(Calculator):
 
     def _graph(self, atoms: Atoms) -> AtomicGraph:
         index = species_index(atoms, self.potential.species)
-        return self.neighbors.graph(atoms, index, self.potential.dtype, self.potential.device)
+        return self.neighbors.graph(self.placed(atoms), index, self.potential.dtype, self.potential.device)
 
     @staticmethod
     def _evaluate(potential: Potential, graph: AtomicGraph, stress: bool) -> dict[str, Any]:
@@ -219,6 +275,8 @@ class MLIPCalculator(Calculator):
         if evaluation.stress is not None:
             full = evaluation.stress[0].detach().cpu().double().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(full)
+        if evaluation.full_stress is not None and potential.settings.needs_frame:
+            results["full_stress"] = evaluation.full_stress[0].detach().cpu().double().numpy()
         return results
 
     def _add_spread(self, members: list[dict[str, Any]]) -> None:
@@ -236,7 +294,7 @@ class MLIPCalculator(Calculator):
 
     def _product(self, potential: Potential, atoms: Atoms, vector: np.ndarray) -> np.ndarray:
         tensor = torch.as_tensor(vector, dtype=torch.float64, device=potential.device)
-        return hessian_vector_product(potential, potential.graph(atoms), tensor).detach().cpu().numpy()
+        return hessian_vector_product(potential, potential.graph(self.placed(atoms)), tensor).detach().cpu().numpy()
 
     def _warn_outside(self, atoms: Atoms, graph: AtomicGraph) -> None:
         if self._warned:
@@ -245,6 +303,10 @@ class MLIPCalculator(Calculator):
         if found:
             self._warned = True
             warnings.warn(f"outside the training data: {'; '.join(found)}", UserWarning, stacklevel=4)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 def _equal(a: np.ndarray, b: np.ndarray, tol: float) -> bool:

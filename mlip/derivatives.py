@@ -1,7 +1,7 @@
 """Energy, forces, stress, Hessian and H·v: pure functions of a potential and a graph.
 
 Edge vectors d_e = x_src + S·h − x_dst are the leaves. One derivative f = ∂E/∂d serves everything:
-F_i = Σ_{dst=i} f − Σ_{src=i} f, stress = sym(Σ d ⊗ f)/V; a second one, seeded with the change of the edges,
+F_i = Σ_{dst=i} f − Σ_{src=i} f, stress = sym(Σ f ⊗ d)/V; a second one, seeded with the change of the edges,
 gives H·v; seeded with Bloch waves and with a phased exchange of features, D(q) on the primitive cell (`mlip.bloch`).
 """
 
@@ -30,8 +30,8 @@ class Evaluation:
         forces: (N, 3), eV/Å: −dE/dx, or those of the direct readout where the model has one.
         stress: (B, 3, 3), eV/Å³ in ASE's sign, symmetric; zero for a structure without volume; None unless asked.
             Always the derivative of the energy.
-        edge_forces: (E, 3), ∂E/∂d, eV/Å; None where only direct forces were computed.
-        output: What the network said of the nodes, for further readouts; None unless ``create_graph``.
+        full_stress: (B, 3, 3), the same, not symmetrised: dE/dh_ab / V of v_a → v_a + h_ab v_b in a fixed laboratory.
+            Its antisymmetric part is a torque per volume, zero for a strict model.
     """
 
     energy: Tensor
@@ -40,6 +40,7 @@ class Evaluation:
     stress: Tensor | None
     edge_forces: Tensor | None
     output: NetworkOutput | None = None
+    full_stress: Tensor | None = None
 
 
 def evaluate(
@@ -71,28 +72,33 @@ def evaluate(
         direct = potential.direct_forces(output, graph)
         if differentiate:
             edge_forces = first_derivative(atomic, edges, create_graph)
-        forces = _forces(direct, edge_forces, graph)
-    evaluation = _evaluation(atomic, edges, edge_forces, forces, graph, stress=stress, create_graph=create_graph)
+        evaluation = evaluate_edges(
+            atomic, edges, edge_forces, graph, stress=stress, create_graph=create_graph, direct=direct
+        )
     return replace(evaluation, output=output) if create_graph else evaluation
 
 
-def _evaluation(
+def evaluate_edges(
     atomic: Tensor,
     edges: Tensor,
     edge_forces: Tensor | None,
-    forces: Tensor,
     graph: AtomicGraph,
     *,
     stress: bool,
     create_graph: bool,
+    direct: Tensor | None = None,
 ) -> Evaluation:
+    """Energy, forces and stress from energies of the atoms and their derivative by the edges."""
+    forces = _forces(direct, edge_forces, graph)
     energy = atomic.new_zeros(graph.num_structures).index_add(0, graph.structure, atomic)
+    full = _full_stress(edges.detach(), edge_forces, graph) if stress and edge_forces is not None else None
     return Evaluation(
         energy if create_graph else energy.detach(),
         atomic if create_graph else atomic.detach(),
         forces if create_graph else forces.detach(),
-        _stress(edges.detach(), edge_forces, graph) if stress and edge_forces is not None else None,
+        None if full is None else (full + full.transpose(1, 2)) / 2,
         edge_forces,
+        full_stress=full,
     )
 
 
@@ -128,13 +134,12 @@ def divergence(edge_values: Tensor, graph: AtomicGraph) -> Tensor:
     return zeros.index_add(0, graph.source, edge_values).index_add(0, graph.target, edge_values, alpha=-1)
 
 
-def _stress(edges: Tensor, edge_forces: Tensor, graph: AtomicGraph) -> Tensor:
-    """sym(Σ d ⊗ f)/V, (B, 3, 3)."""
-    outer = edges.unsqueeze(2) * edge_forces.unsqueeze(1)
+def _full_stress(edges: Tensor, edge_forces: Tensor, graph: AtomicGraph) -> Tensor:
+    """Σ f ⊗ d / V, (B, 3, 3); zero for a structure without volume."""
+    outer = edge_forces.unsqueeze(2) * edges.unsqueeze(1)
     virial = outer.new_zeros(graph.num_structures, 3, 3).index_add(0, graph.edge_structure, outer)
     volume = graph.volumes.view(-1, 1, 1)
-    symmetric = (virial + virial.transpose(1, 2)) / 2
-    return torch.where(volume > 0, symmetric / volume.clamp(min=1e-12), torch.zeros_like(symmetric))
+    return torch.where(volume > 0, virial / volume.clamp(min=1e-12), torch.zeros_like(virial))
 
 
 class HessianOperator:
@@ -159,9 +164,9 @@ class HessianOperator:
 
     def evaluation(self, *, stress: bool = False) -> Evaluation:
         """Energy, forces and, if asked, stress: what `evaluate` gives, at no further cost."""
-        forces, keep = -divergence(self.edge_forces, self.graph), self.create_graph
-        return _evaluation(
-            self._atomic, self.edges, self.edge_forces, forces, self.graph, stress=stress, create_graph=keep
+        keep = self.create_graph
+        return evaluate_edges(
+            self._atomic, self.edges, self.edge_forces, self.graph, stress=stress, create_graph=keep
         )
 
     def __call__(self, vector: Tensor) -> Tensor:

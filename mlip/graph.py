@@ -12,6 +12,7 @@ from torch import Tensor
 from vesin import NeighborList
 
 from mlip.errors import InputError
+from mlip.surroundings import field_of, frame_of, tensor_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class AtomicGraph:
         shifts: (E, 3), how many cells each edge crosses, integers held in the dtype of ``positions``.
         cells: (B, 3, 3), rows are lattice vectors, Å; zero for a structure without a cell.
         structure: (N,), the structure each atom belongs to.
+        frames: (B, 3, 3), laboratory → structure, v_structure = frame @ v_lab; None unless all structures have one.
+        electric_fields: (B, 3), V/Å, in each structure's axes; None where no structure is in a field.
+        breaking_tensors: (B, D), components of the tensor that each structure is handed; None where none is.
     """
 
     positions: Tensor
@@ -35,6 +39,9 @@ class AtomicGraph:
     shifts: Tensor
     cells: Tensor
     structure: Tensor
+    frames: Tensor | None = None
+    electric_fields: Tensor | None = None
+    breaking_tensors: Tensor | None = None
 
     @property
     def num_atoms(self) -> int:
@@ -74,7 +81,12 @@ class AtomicGraph:
         move = {"device": device or self.positions.device}
         real = {name: getattr(self, name).to(dtype=dtype, **move) for name in ("positions", "shifts", "cells")}
         index = {name: getattr(self, name).to(**move) for name in ("species", "source", "target", "structure")}
-        return replace(self, **real, **index)
+        given = {name: getattr(self, name) for name in SURROUNDINGS}
+        around = {name: None if value is None else value.to(dtype=dtype, **move) for name, value in given.items()}
+        return replace(self, **real, **index, **around)
+
+
+SURROUNDINGS = ("frames", "electric_fields", "breaking_tensors")
 
 
 def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -157,7 +169,13 @@ def graph_from_pairs(
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> AtomicGraph:
-    """The graph of one structure whose neighbours are known."""
+    """The graph of one structure whose neighbours are known.
+
+    Raises:
+        InputError: A frame, field or breaking tensor in ``atoms.info`` that is not one.
+    """
+    around = {"frames": frame_of(atoms), "electric_fields": field_of(atoms), "breaking_tensors": tensor_of(atoms)}
+    given = {k: torch.as_tensor(v, dtype=dtype, device=device)[None] for k, v in around.items() if v is not None}
     return AtomicGraph(
         positions=torch.as_tensor(atoms.positions, dtype=dtype, device=device),
         species=torch.as_tensor(index, device=device),
@@ -166,6 +184,7 @@ def graph_from_pairs(
         shifts=torch.as_tensor(shifts, dtype=dtype, device=device),
         cells=torch.as_tensor(atoms.cell.array, dtype=dtype, device=device).unsqueeze(0),
         structure=torch.zeros(len(atoms), dtype=torch.int64, device=device),
+        **given,
     )
 
 
@@ -203,4 +222,22 @@ def batch_graphs(graphs: Sequence[AtomicGraph]) -> AtomicGraph:
         shifts=torch.cat([graph.shifts for graph in graphs]),
         cells=torch.cat([graph.cells for graph in graphs]),
         structure=torch.cat([graph.structure + int(c) for graph, c in zip(graphs, cells, strict=False)]),
+        frames=_all_or_none([graph.frames for graph in graphs]),
+        electric_fields=_zero_where_missing(graphs, "electric_fields"),
+        breaking_tensors=_zero_where_missing(graphs, "breaking_tensors"),
     )
+
+
+def _all_or_none(values: Sequence[Tensor | None]) -> Tensor | None:
+    there = [value for value in values if value is not None]
+    return torch.cat(there) if len(there) == len(values) else None
+
+
+def _zero_where_missing(graphs: Sequence[AtomicGraph], name: str) -> Tensor | None:
+    """A structure that says nothing is in no field."""
+    values = [getattr(graph, name) for graph in graphs]
+    first = next((value for value in values if value is not None), None)
+    if first is None:
+        return None
+    empty = [first.new_zeros(graph.num_structures, first.shape[1]) for graph in graphs]
+    return torch.cat([e if value is None else value for e, value in zip(empty, values, strict=True)])

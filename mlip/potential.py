@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from mlip.errors import InputError
 from mlip.exchange import Exchange
 from mlip.graph import AtomicGraph, build_graph
+from mlip.nn.anisotropy import Breaking
+from mlip.nn.breaking import breaking_tensors, given_tensors
 from mlip.nn.equiformer import Equiformer
 from mlip.nn.features import Features
 from mlip.nn.nequip import NequIP
 from mlip.nn.network import Network, NetworkOutput
 from mlip.nn.zbl import ZBL
 from mlip.settings import ModelSettings, model_settings
+from mlip.surroundings import MEND_FRAME, NO_FRAME
 
 ARCHITECTURES: dict[str, type[NequIP] | type[Equiformer]] = {"nequip": NequIP, "equiformer": Equiformer}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -172,8 +175,15 @@ class Potential(nn.Module):
         return next(self.network.parameters()).device
 
     def graph(self, atoms: Atoms) -> AtomicGraph:
-        """The graph of a structure, in the potential's precision and on its device."""
-        return build_graph(atoms, self.cutoff, self.species, dtype=self.dtype, device=self.device)
+        """The graph of a structure, in the potential's precision and on its device.
+
+        Raises:
+            InputError: An element it does not know, an impossible geometry, or no frame where it needs one.
+        """
+        graph = build_graph(atoms, self.cutoff, self.species, dtype=self.dtype, device=self.device)
+        if self.settings.needs_frame and graph.frames is None:
+            raise InputError(NO_FRAME, mend=MEND_FRAME)
+        return graph
 
     def forward(self, edge_vectors: Tensor, graph: AtomicGraph, exchange: Exchange | None = None) -> Tensor:
         """Energies of the atoms, as a function of the edge vectors.
@@ -203,23 +213,51 @@ class Potential(nn.Module):
             exchange: How features travel; plain unless given. Must leave room for the lone atoms.
             node_input: Features of all nodes, lone atoms included, to be added to the network's own.
         """
-        lone = torch.arange(len(self.species), device=graph.species.device)
-        nodes = torch.cat([graph.species, lone])
+        lone = torch.arange(self.num_lone_atoms(graph), device=graph.species.device)
+        nodes = torch.cat([graph.species, lone % len(self.species)])
         structure = torch.cat([graph.structure, lone + graph.num_structures])
         exchange = exchange or Exchange(graph.source, graph.target, len(nodes))
-        output: NetworkOutput = self.network(edge_vectors, nodes, exchange, structure, node_input)
+        breaking = self._breaking(graph)
+        output: NetworkOutput = self.network(edge_vectors, nodes, exchange, structure, node_input, breaking)
         return output
+
+    def num_lone_atoms(self, graph: AtomicGraph) -> int:
+        """How many lone atoms ride along: one of each species, and with b given one set for each structure.
+
+        Such an atom must feel the b of the structure whose energy it is subtracted from. Where b is one constant,
+        turned, the energy of a lone atom is the same in every structure.
+        """
+        anisotropy = self.settings.anisotropy
+        given = None if anisotropy is None else given_tensors(anisotropy.source, graph)
+        return len(self.species) * (1 if given is None else graph.num_structures)
+
+    def theta_sizes(self) -> Tensor | None:
+        """(irreps,), |θ_l| of relaxed weights, which a training holds down; None where there are none."""
+        port = self.network.port
+        return None if port is None or port.theta is None else port.sizes()
+
+    def _breaking(self, graph: AtomicGraph) -> Breaking | None:
+        """What breaks the symmetry at all nodes, lone atoms included."""
+        port, anisotropy = self.network.port, self.settings.anisotropy
+        if port is None or anisotropy is None:
+            return None
+        tensors = breaking_tensors(port, anisotropy.source, graph)
+        if tensors is None or len(tensors) == 1:
+            return None if tensors is None else Breaking(tensors)
+        lone = torch.arange(self.num_lone_atoms(graph), device=graph.structure.device) // len(self.species)
+        return Breaking(tensors, torch.cat([graph.structure, lone]))
 
     def energies(self, output: NetworkOutput, edge_vectors: Tensor, graph: AtomicGraph) -> Tensor:
         """The network's output → energies of the atoms, (N,) eV, float64.
 
-        The energy of a lone atom is E0 exactly: each species' lone atom rides along in the same forward, and its
-        network energy is subtracted.
+        The energy of a lone atom is E0 exactly, in any field: each species' lone atom rides along in the forward,
+        and its network energy is subtracted.
         """
-        sizes = [graph.num_atoms, len(self.species)]
-        energies, lone_energies = output.energies.split(sizes)
-        density = output.density.split(sizes)[0]
-        energies = energies - lone_energies.index_select(0, graph.species)
+        lone = len(output.energies) - graph.num_atoms
+        energies, lone_energies = output.energies.split([graph.num_atoms, lone])
+        density = output.density.split([graph.num_atoms, lone])[0]
+        own = graph.species if lone == len(self.species) else graph.species + graph.structure * len(self.species)
+        energies = energies - lone_energies.index_select(0, own)
         # the same row may differ in its last bit elsewhere in a matrix product: without neighbours it is zero
         energies = torch.where(density > 0, energies, torch.zeros_like(energies))
         total = self.reference(energies, density, graph.species)
@@ -229,7 +267,7 @@ class Potential(nn.Module):
         """The network's output → direct forces, (N, 3) eV/Å; None where forces are gradients."""
         if output.forces is None:
             return None
-        forces = output.forces.split([graph.num_atoms, len(self.species)])[0]
+        forces = output.forces.split([graph.num_atoms, len(output.forces) - graph.num_atoms])[0]
         return forces * self.reference.scale.to(forces.dtype)
 
     @staticmethod

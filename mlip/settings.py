@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -38,6 +40,99 @@ class StrictModel(BaseModel):
     """A frozen settings model in which unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Irrep:
+    """An irrep of O(3): degree l and parity ±1."""
+
+    l: int
+    parity: int
+
+    @property
+    def dim(self) -> int:
+        """2l + 1."""
+        return 2 * self.l + 1
+
+    @property
+    def eta(self) -> int:
+        """Natural parity: +1 where the parity is (−1)^l."""
+        return int(self.parity * (-1) ** self.l)
+
+    @property
+    def name(self) -> str:
+        """Such as ``2e``."""
+        return f"{self.l}{'e' if self.parity > 0 else 'o'}"
+
+    @classmethod
+    def natural(cls, l: int) -> Irrep:
+        """The irrep of |v|^l Y_l(v) of a vector."""
+        return cls(l, (-1) ** l)
+
+
+class AnisotropySettings(StrictModel):
+    """What may break the symmetry: a tensor b that the network is handed beside the structure.
+
+    ``learned``: a constant of the laboratory, which training finds (relaxed weights); each structure carries its
+    frame. ``field``: the electric field of each structure (V/Å). ``variants``: a tensor of each structure, one of a
+    symmetry-breaking set.
+    """
+
+    source: Literal["learned", "field", "variants"] = Field(
+        "learned",
+        description="where b comes from: a constant that is learnt, atoms.info['electric_field'] (V/Å), or "
+        "atoms.info['breaking_tensor']",
+    )
+    irreps: tuple[str, ...] | None = Field(
+        None,
+        description="such as '2e + 4e'; null: learned 1o, 2e, 3o, 4e as far as the features couple to them (what "
+        "depends on positions alone shows natural parity first, and 4e is the lowest that cubic order has); field "
+        "0e, 1o, 2e (all of first and second order); variants 1o",
+    )
+    layers: tuple[int, ...] | None = Field(
+        None, description="places of the port, from 0: after which layers' features; null: after every one"
+    )
+    penalty: float = Field(
+        1e-3, ge=0, description="learned: weight of Σ|θ_l| in the loss, which lets go what the data do not ask for"
+    )
+    anneal: bool = Field(
+        False, description="learned: let θ go to zero during the training; the model file is then strict"
+    )
+
+    @field_validator("irreps", mode="before")
+    @classmethod
+    def _accept_a_sum(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split("+")) if isinstance(value, str) else value
+
+    @field_validator("irreps")
+    @classmethod
+    def _check_irreps(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if not re.fullmatch(r"[0-9][eo]", name):
+                raise ValueError(f"'{name}' is not an irrep such as 2e")
+        if value is not None and (not value or len(set(value)) < len(value)):
+            raise ValueError("irreps must be there, and each once")
+        return value
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _accept_one_layer(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_source(self) -> Self:
+        if self.source != "learned" and self.anneal:
+            raise ValueError(f"'anneal' belongs to source: learned, not to {self.source}")
+        if self.source == "field" and any(irrep.eta < 0 for irrep in self.named):
+            raise ValueError("a field has irreps of natural parity: 0e, 1o, 2e, 3o, …")
+        if self.source == "learned" and any(irrep.l == 0 and irrep.eta > 0 for irrep in self.named):
+            raise ValueError("0e breaks no symmetry: a constant of that kind is part of the weights already")
+        return self
+
+    @property
+    def named(self) -> tuple[Irrep, ...]:
+        """The irreps that were asked for; none by default."""
+        return tuple(Irrep(int(name[0]), 1 if name[1] == "e" else -1) for name in self.irreps or ())
 
 
 class ModelSettings(StrictModel):
@@ -89,6 +184,9 @@ class ModelSettings(StrictModel):
         0.0, ge=0, lt=1, description="equiformer: share of attention weights dropped, in training"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="equiformer: share of a node's channels dropped, in training")
+    anisotropy: AnisotropySettings | None = Field(
+        None, description="what may break the symmetry: relaxed weights, an electric field, or domain variants"
+    )
     zbl: bool = Field(False, description="add the Ziegler–Biersack–Littmark repulsion at short range")
     seed: int = Field(1, ge=0, description="seed of the initial weights")
 
@@ -140,6 +238,37 @@ class ModelSettings(StrictModel):
             raise ValueError("zbl is an energy and needs forces: gradient")
         return self
 
+    @model_validator(mode="after")
+    def _port_has_a_place(self) -> Self:
+        if self.anisotropy is None:
+            return self
+        if self.lmax < 1 or self.num_port_places < 1:
+            raise ValueError("anisotropy needs vectors in the network: lmax ≥ 1 (and for nequip num_layers ≥ 2)")
+        for place in self.anisotropy.layers or ():
+            if not 0 <= place < self.num_port_places:
+                raise ValueError(f"anisotropy.layers: there is no place {place}, but 0 … {self.num_port_places - 1}")
+        if any(irrep.l > 2 * self.lmax for irrep in self.breaking_irreps):
+            raise ValueError(f"anisotropy.irreps: features of lmax {self.lmax} couple to l ≤ {2 * self.lmax}")
+        return self
+
+    @property
+    def num_port_places(self) -> int:
+        """Places where features with tensors stand between two layers."""
+        return self.num_layers - (self.architecture == "nequip")
+
+    @property
+    def breaking_irreps(self) -> tuple[Irrep, ...]:
+        """The irreps of b, those asked for or the default; none without a port."""
+        if self.anisotropy is None or self.anisotropy.named:
+            return () if self.anisotropy is None else self.anisotropy.named
+        degrees = {"learned": range(1, min(4, 2 * self.lmax) + 1), "field": range(3), "variants": range(1, 2)}
+        return tuple(Irrep.natural(l) for l in degrees[self.anisotropy.source])
+
+    @property
+    def needs_frame(self) -> bool:
+        """Whether the energy depends on how the structure lies in the laboratory."""
+        return self.anisotropy is not None and self.anisotropy.source == "learned"
+
     def _changed(self) -> set[str]:
         fields = type(self).model_fields
         return {name for name, field in fields.items() if getattr(self, name) != field.default}
@@ -162,7 +291,13 @@ def model_settings(config: ModelSettings | Mapping[str, Any]) -> ModelSettings:
     try:
         return ModelSettings.model_validate(dict(config))
     except ValidationError as error:
-        raise settings_error(error, list(ModelSettings.model_fields)) from None
+        raise settings_error(error, _known_keys(error)) from None
+
+
+def _known_keys(error: ValidationError) -> list[str]:
+    """The keys of the section that the first complaint is about."""
+    section = AnisotropySettings if error.errors()[0]["loc"][:1] == ("anisotropy",) else ModelSettings
+    return list(section.model_fields)
 
 
 def settings_error(error: ValidationError, known: list[str], file: Any = None) -> InputError:

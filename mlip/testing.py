@@ -24,6 +24,7 @@ from scipy.spatial.transform import Rotation
 
 from mlip.errors import InputError
 from mlip.report import Check
+from mlip.surroundings import turned
 
 _LEAST_FORCE = 0.05  # eV/Å: below this a relative error says nothing
 
@@ -101,6 +102,13 @@ def transformed(atoms: Atoms, matrix: np.ndarray) -> Atoms:
     return image
 
 
+def _placed(calculator: BaseCalculator, atoms: Atoms) -> Atoms:
+    """The structure in the frame that a calculator of ours evaluates it in."""
+    place = getattr(calculator, "placed", None)
+    found: Atoms = atoms if place is None else place(atoms)
+    return found
+
+
 def random_rotation(seed: int) -> np.ndarray:
     """A rotation matrix drawn evenly from SO(3)."""
     return Rotation.random(random_state=seed).as_matrix()
@@ -151,6 +159,8 @@ def check_operation(
 ) -> Check:
     """Energy, forces and stress of a rotated or reflected structure against the rotated results.
 
+    A frame or an electric field that the structure carries is turned along.
+
     Args:
         calculator: Any ASE calculator.
         atoms: The structure, with forces.
@@ -163,7 +173,8 @@ def check_operation(
     """
     if np.abs(operation @ operation.T - np.eye(3)).max() > 1e-12:
         raise InputError("the operation is not orthogonal")
-    image = transformed(atoms, operation)
+    atoms = _placed(calculator, atoms)
+    image = turned(atoms, operation)
     error = _difference(calculator, atoms, image, lambda forces: forces @ operation.T)
     if has_stress(calculator, atoms):
         stress = stress_of(calculator, atoms)
@@ -237,6 +248,8 @@ def check_torque(calculator: BaseCalculator, atoms: Atoms, limit: float = 1e-10)
     """
     if atoms.pbc.any():
         raise InputError("a periodic structure has no torque")
+    if not _conserves_angular_momentum(calculator, atoms):
+        raise InputError("the model's energy depends on the orientation: there is a torque, and it is right")
     arms = atoms.positions - atoms.positions.mean(0)
     forces = forces_of(calculator, atoms)
     torque = np.cross(arms, forces).sum(0)
@@ -295,7 +308,7 @@ def check_calculator(calculator: BaseCalculator, atoms: Atoms, cutoff: float | N
     checks.append(check_repeatability(calculator, atoms))
     if atoms.pbc.any():
         checks += [check_periodicity(calculator, atoms), check_supercell(calculator, atoms)]
-    else:
+    elif _conserves_angular_momentum(calculator, atoms):
         checks.append(check_torque(calculator, atoms))
     if has_stress(calculator, atoms):
         checks.append(check_stress(calculator, atoms))
@@ -304,6 +317,11 @@ def check_calculator(calculator: BaseCalculator, atoms: Atoms, cutoff: float | N
     if cutoff is not None:
         checks.append(check_cutoff(calculator, atoms.get_chemical_symbols()[:2], cutoff))
     return checks
+
+
+def _conserves_angular_momentum(calculator: BaseCalculator, atoms: Atoms) -> bool:
+    asked = getattr(calculator, "is_invariant", None)
+    return True if asked is None else bool(asked(atoms))
 
 
 def _directions(atoms: Atoms) -> np.ndarray:

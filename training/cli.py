@@ -47,6 +47,9 @@ def evaluate(
     unit: Annotated[list[str] | None, typer.Option(help="Quantity and its unit: energy=kcal/mol.")] = None,
     pbc: Annotated[bool | None, typer.Option("--pbc/--no-pbc", help="Override periodicity.")] = None,
     index: Annotated[str | None, typer.Option(help="Which frames: 0:100.")] = None,
+    frame: Annotated[
+        str | None, typer.Option(help="lab: structures are in the laboratory's axes (for relaxed weights).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for figures (default DATA-evaluate).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what the folder holds.")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON to this file.")] = None,
@@ -55,7 +58,8 @@ def evaluate(
     from mlip.training.evaluation import evaluate as run
     from mlip.training.figures import save_figure
 
-    result = run(model, data, keys=pairs(key, "--key"), units=pairs(unit, "--unit"), pbc=pbc, index=index)
+    keys, units = pairs(key, "--key"), pairs(unit, "--unit")
+    result = run(model, data, keys=keys, units=units, pbc=pbc, index=index, frame=frame)
     files: list[Path] = []
     if plot:
         folder = output_folder(out or Path(f"{Path(data.replace(':', '-')).stem}-evaluate"), force=force)

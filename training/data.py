@@ -11,10 +11,11 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from mlip.datasets.frame import LabelledFrame
+from mlip.datasets.frame import RESPONSE, LabelledFrame
 from mlip.datasets.progress import slowly
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, batch_graphs, build_graph
+from mlip.surroundings import MEND_FRAME, NO_FRAME
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Batch:
         num_atoms: (B,), atoms in each frame.
         corrupted: (N,) bool, atoms that were moved by noise; they have no force label, though ``forces`` keeps it.
         noise: (N, 3), how far they were moved in units of σ, float64; 0 elsewhere.
+        polarization: (B, 3), dipole of the molecule or cell, e Å, float64.
+        born_charges: (N, 3, 3), e, float64.
+        polarizability: (B, 3, 3), e Å²/V, float64.
+        has_polarization: (B,) bool.
+        has_born_charges: (N,) bool.
+        has_polarizability: (B,) bool.
         labels: How many frames (energy, stress) or atoms (forces, noise) carry each label.
         frames: Index of each frame in its set.
     """
@@ -48,6 +55,12 @@ class Batch:
     num_atoms: Tensor
     corrupted: Tensor
     noise: Tensor
+    polarization: Tensor
+    born_charges: Tensor
+    polarizability: Tensor
+    has_polarization: Tensor
+    has_born_charges: Tensor
+    has_polarizability: Tensor
     labels: dict[str, int]
     frames: tuple[int, ...]
 
@@ -60,6 +73,8 @@ class Batch:
 _TENSORS = (
     *("energy", "forces", "stress", "has_energy", "has_forces", "has_stress"),
     *("weight", "num_atoms", "corrupted", "noise"),
+    *RESPONSE,
+    *(f"has_{name}" for name in RESPONSE),
 )
 
 
@@ -81,6 +96,8 @@ def sample(frame: LabelledFrame, graph: AtomicGraph, index: int) -> Batch:
     energy, has_energy = _label(frame.energy, (1,))
     forces, has_forces = _label(frame.forces, (count, 3))
     stress, has_stress = _label(frame.stress, (1, 3, 3))
+    shapes = {"polarization": (1, 3), "born_charges": (count, 3, 3), "polarizability": (1, 3, 3)}
+    response = {name: _label(frame.response(name), shape) for name, shape in shapes.items()}
     return Batch(
         graph=graph,
         energy=energy,
@@ -98,8 +115,11 @@ def sample(frame: LabelledFrame, graph: AtomicGraph, index: int) -> Batch:
             "forces": int(has_forces.sum()),
             "stress": int(has_stress.sum()),
             "noise": 0,
+            **{name: int(mask.sum()) for name, (_, mask) in response.items()},
         },
         frames=(index,),
+        **{name: value for name, (value, _) in response.items()},
+        **{f"has_{name}": mask for name, (_, mask) in response.items()},
     )
 
 
@@ -152,6 +172,16 @@ class FrameSet:
     def graph(self, atoms: Atoms) -> AtomicGraph:
         """The graph of a structure, as those of the frames are."""
         return build_graph(atoms, **self._options)
+
+    def require_frames(self) -> None:
+        """See that every structure says how it lies in the laboratory.
+
+        Raises:
+            InputError: One does not, named by its file and index.
+        """
+        for frame, item in zip(self.frames, self.samples, strict=True):
+            if item.graph.frames is None:
+                raise InputError(NO_FRAME, file=frame.file, frame=frame.index, mend=MEND_FRAME)
 
     def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
         """The frames of these indices as one batch."""

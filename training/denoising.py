@@ -64,20 +64,22 @@ class DenoisingTask(nn.Module):
         rng = torch.Generator().manual_seed(seed)
         self.embedding = ForceEmbedding(model.settings.lmax, *model.settings.num_channels, rng)
         self.head = model.network.vector_readout(rng)
-        self.num_species = len(model.species)
         # forces of the usual size enter with the size of the messages that they join
         self.unit = model.normalization.energy_scale / model.normalization.message_scale
 
-    def node_input(self, batch: Batch) -> Features:
-        """The forces of the original structure, on atoms that were moved alone; the lone atoms have none."""
+    def node_input(self, batch: Batch, lone: int) -> Features:
+        """The forces of the original structure, on atoms that were moved alone; the ``lone`` atoms have none."""
         known = torch.where(batch.corrupted.unsqueeze(1), batch.forces, torch.zeros_like(batch.forces))
-        known = torch.cat([known, known.new_zeros(self.num_species, 3)]) * (1 / self.unit)
+        known = torch.cat([known, known.new_zeros(lone, 3)]) * (1 / self.unit)
         return self.embedding(known.to(self.embedding.scalars.dtype))
 
     def predict(self, model: Potential, batch: Batch, *, stress: bool) -> Prediction:
         """Energy, forces and, where asked for, stress of a batch with moved atoms, and the noise."""
-        out = evaluate(model, batch.graph, stress=stress, create_graph=True, node_input=self.node_input(batch))
+        lone = model.num_lone_atoms(batch.graph)
+        known = self.node_input(batch, lone)
+        out = evaluate(model, batch.graph, stress=stress, create_graph=True, node_input=known)
         if out.output is None:
             raise RuntimeError("the evaluation kept no features")
         noise = self.head(out.output.features, out.output.edges)
-        return Prediction(out.energy, out.forces, out.stress, noise.split([len(batch.noise), self.num_species])[0])
+        moved = noise.split([len(batch.noise), lone])[0]
+        return Prediction(out.energy, out.forces, out.stress, moved, model.theta_sizes())

@@ -166,6 +166,7 @@ def evaluate(
     units: Mapping[str, str] | None = None,
     pbc: bool | None = None,
     index: str | None = None,
+    frame: str | None = None,
     max_edges: int = 50_000,
     device: str = "cpu",
 ) -> EvaluationResult:
@@ -178,6 +179,7 @@ def evaluate(
         units: Quantity → unit of the file.
         pbc: Override periodicity.
         index: Which frames.
+        frame: ``"lab"``: structures that carry no frame are in the laboratory's axes.
         max_edges: Size of a batch.
         device: Where a model file is loaded to.
 
@@ -185,7 +187,7 @@ def evaluate(
         InputError: No frame has a label, or the file or model cannot be read.
     """
     potential = model if isinstance(model, Potential) else Potential.load(model, device=device)
-    frames = _frames(data, keys=keys, units=units, pbc=pbc, index=index)
+    frames = _frames(data, keys=keys, units=units, pbc=pbc, index=index, frame=frame)
     if not any(set(frame.labels) & {"energy", "forces", "stress"} for frame in frames):
         raise InputError("no frame has a label to compare with", mend="name it: --key energy=NAME")
     wanted = ("energy", "forces", "stress") if any("stress" in f.labels for f in frames) else ("energy", "forces")

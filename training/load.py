@@ -13,7 +13,7 @@ from mlip import configs
 from mlip.datasets.entry import DatasetEntry
 from mlip.errors import InputError
 from mlip.files import write_text
-from mlip.settings import ModelSettings
+from mlip.settings import AnisotropySettings, ModelSettings
 from mlip.training.settings import CurvatureEntry, TrainingSettings, unknown_key
 
 
@@ -60,12 +60,15 @@ def validate(values: dict[str, Any], *, file: Path | None = None) -> TrainingSet
 
 
 def _model_of_start(values: dict[str, Any]) -> dict[str, Any]:
-    """Fine-tuning needs no model section: the network is that of the file."""
-    if values.get("init_from") is None or values.get("model") is not None:
+    """Fine-tuning needs no model section, or one that adds a port alone: the network is that of the file."""
+    given = values.get("model")
+    only_port = isinstance(given, dict) and set(given) == {"anisotropy"}
+    if values.get("init_from") is None or not (given is None or only_port):
         return values
     from mlip.potential import Potential
 
-    return {**values, "model": Potential.load(values["init_from"]).settings.model_dump(mode="json")}
+    found = Potential.load(values["init_from"]).settings.model_dump(mode="json")
+    return {**values, "model": {**found, **(given or {})}}
 
 
 def save_settings(path: Path, settings: TrainingSettings) -> None:
@@ -167,6 +170,8 @@ def _problem(fault: Any) -> str:
 
 def _fields_of(location: tuple[int | str, ...]) -> list[str]:
     """Known keys of the sections whose schema other rooms own."""
+    if location[:2] == ("model", "anisotropy"):
+        return list(AnisotropySettings.model_fields)
     if location[:1] == ("model",):
         return list(ModelSettings.model_fields)
     if location[:1] == ("data",):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlip.potential import Potential
+from mlip.training.anneal import Annealing, strict_part
 from mlip.training.checkpoint import CheckpointClock, explained, save_checkpoint
 from mlip.training.corruption import Corruption
 from mlip.training.curvature import Question
@@ -52,6 +53,7 @@ class Loop:
         save_extra: Plain values that go into each checkpoint.
         reporter: Shows progress.
         curvature: The loss on the curvature, or None.
+        annealing: How relaxed weights are let go of, or None where they stay.
     """
 
     def __init__(
@@ -70,13 +72,14 @@ class Loop:
         save_extra: dict[str, object],
         reporter: Reporter,
         curvature: CurvatureLoss | None = None,
+        annealing: Annealing | None = None,
     ) -> None:
         self.settings, self.state, self.loss, self.group = settings, state, loss, group
         self.train, self.validation, self.folder = train, validation, folder
         self.corruption = corruption
         self.sampler = Sampler(len(train), settings.batch_size, seed)
         self.budget = Budget.from_settings(settings, self.sampler.steps_per_epoch)
-        self.curvature = curvature
+        self.curvature, self.annealing = curvature, annealing
         self.step = Step(loss, group, settings.clip or math.inf, seed, curvature)
         self.describe, self.extra, self.reporter = describe, save_extra, reporter
         extra = 0.0 if curvature is None else curvature.validation_cost(train)
@@ -177,6 +180,8 @@ class Loop:
 
     def _advance(self, progress: float) -> None:
         position, batch = self.state.position, self._batch
+        if self.annealing is not None:
+            self.annealing(self.state, progress)
         factor = self.state.schedule.factor(progress) * warmup(position.step, self.settings.warmup_steps)
         try:
             rate = self.settings.learning_rate * factor
@@ -222,7 +227,7 @@ class Loop:
         position = self.state.position
         result = None
         if self.writes:
-            result = validate(self.state.averaged_model, self.validation, self.loss, self.max_edges)
+            result = validate(self._lasting_model(), self.validation, self.loss, self.max_edges)
             result = self._with_curvature(result)
         loss = self.group.broadcast(math.nan if result is None else result.loss)
         if not math.isfinite(loss):
@@ -238,14 +243,20 @@ class Loop:
         """The loss that the best model is chosen by holds the curvature in both stages, so that they compare."""
         if self.curvature is None:
             return result
-        value, errors = self.curvature.validate(self.state.averaged_model)
+        value, errors = self.curvature.validate(self._lasting_model())
         return Validation(result.loss + value, {**result.errors, **errors})
 
     def _save_best(self, result: Validation) -> None:
         path = self.folder / "best.mlip"
-        self.describe(self.state.averaged_model, result)
+        model = self._lasting_model()
+        self.describe(model, result)
         with explained(path):
-            self.state.averaged_model.save(path)
+            model.save(path)
+
+    def _lasting_model(self) -> Potential:
+        """What is validated and saved: the averaged model, without a port that the run lets go of."""
+        averaged = self.state.averaged_model
+        return averaged if self.annealing is None else strict_part(averaged)
 
     def _write_rows(self, result: Validation | None) -> None:
         """One row of ``metrics.csv``."""

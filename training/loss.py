@@ -14,6 +14,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mlip.datasets.frame import RESPONSE
+from mlip.response import modulo_quantum
+from mlip.settings import AnisotropySettings
 from mlip.training.data import Batch
 from mlip.training.settings import DensSettings, LossTermSettings
 
@@ -27,12 +30,20 @@ class Prediction:
         forces: (N, 3), eV/Å.
         stress: (B, 3, 3), eV/Å³; None where no label asks for it.
         noise: (N, 3), displacements in units of σ; None where no atom was moved.
+        anisotropy: (irreps,), the size of θ in each irrep; None outside training, or where nothing is learnt.
+        polarization: (B, 3), dipole of the molecule or cell, e Å; None, as the next two, where no label asks for it.
+        born_charges: (N, 3, 3), e.
+        polarizability: (B, 3, 3), e Å²/V.
     """
 
     energy: Tensor
     forces: Tensor
     stress: Tensor | None
     noise: Tensor | None = None
+    anisotropy: Tensor | None = None
+    polarization: Tensor | None = None
+    born_charges: Tensor | None = None
+    polarizability: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,23 @@ def residual(target: str, prediction: Prediction, batch: Batch, *, per_atom: boo
     if target == "stress" and prediction.stress is not None:
         error = (prediction.stress.double() - batch.stress).flatten(1)
         return _masked(error, batch.has_stress, batch.weight, batch.labels["stress"])
+    if target in RESPONSE:
+        return _response_residual(target, prediction, batch)
     raise ValueError(f"no prediction for target {target!r}")
+
+
+def _response_residual(target: str, prediction: Prediction, batch: Batch) -> Residual:
+    """Errors of a derivative by the field; dipoles of cells up to e times their periods."""
+    found: Tensor | None = getattr(prediction, target)
+    if found is None:
+        raise ValueError(f"no prediction for target {target!r}")
+    error = found.double() - getattr(batch, target)
+    weights = batch.weight
+    if target == "polarization":
+        error = modulo_quantum(error, batch.graph.cells.double())
+    if target == "born_charges":
+        weights = weights.index_select(0, batch.graph.structure)
+    return _masked(error.flatten(1), getattr(batch, f"has_{target}"), weights, batch.labels[target])
 
 
 def _masked(values: Tensor, mask: Tensor, weights: Tensor, rows: int) -> Residual:
@@ -95,7 +122,7 @@ def l2mae(error: Tensor, _: float) -> Tensor:
 
 
 NORMS: dict[str, Callable[[Tensor, float], Tensor]] = {"mse": mse, "mae": mae, "huber": huber, "l2mae": l2mae}
-_COLUMNS = {"energy": 1, "forces": 3, "stress": 9}
+_COLUMNS = {"energy": 1, "forces": 3, "stress": 9, "polarization": 3, "born_charges": 9, "polarizability": 9}
 
 
 class Term(Protocol):
@@ -170,15 +197,48 @@ class DenoisingTerm:
 
 
 @dataclass(frozen=True)
+class AnisotropyTerm:
+    """Σ |θ_l| over the irreps: each is let go as a whole where the data do not ask for it."""
+
+    settings: AnisotropySettings
+
+    @property
+    def label(self) -> str | None:
+        """None: it compares with no label."""
+        return None
+
+    def weight(self, progress: float) -> float:  # noqa: ARG002
+        """The penalty of the settings."""
+        return self.settings.penalty
+
+    def count(self, batch: Batch) -> int:  # noqa: ARG002
+        """One, in each process that has a batch."""
+        return 1
+
+    def sum(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Σ |θ_l|; zero outside training."""
+        if prediction.anisotropy is None:
+            return torch.zeros((), dtype=torch.float64, device=batch.weight.device)
+        return prediction.anisotropy.double().sum()
+
+
+@dataclass(frozen=True)
 class Loss:
     """The whole loss: the terms whose weight is not zero."""
 
     terms: tuple[Term, ...]
 
     @classmethod
-    def from_settings(cls, settings: Sequence[LossTermSettings], dens: DensSettings | None = None) -> Loss:
-        """The terms as given, and that of the auxiliary task."""
-        auxiliary = [] if dens is None else [DenoisingTerm(dens)]
+    def from_settings(
+        cls,
+        settings: Sequence[LossTermSettings],
+        dens: DensSettings | None = None,
+        anisotropy: AnisotropySettings | None = None,
+    ) -> Loss:
+        """The terms as given, that of the auxiliary task, and the penalty of relaxed weights."""
+        auxiliary: list[Term] = [] if dens is None else [DenoisingTerm(dens)]
+        if anisotropy is not None and anisotropy.source == "learned" and anisotropy.penalty > 0:
+            auxiliary.append(AnisotropyTerm(anisotropy))
         return cls((*(LossTerm(term) for term in settings if term.weight > 0), *auxiliary))
 
     @property

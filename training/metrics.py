@@ -14,7 +14,14 @@ from mlip.files import write_text
 from mlip.training.data import Batch
 from mlip.training.loss import Prediction, residual
 
-UNITS = {"energy": "meV_per_atom", "forces": "meV_per_A", "stress": "meV_per_A3"}
+UNITS = {
+    "energy": "meV_per_atom",
+    "forces": "meV_per_A",
+    "stress": "meV_per_A3",
+    "polarization": "me_A",
+    "born_charges": "me",
+    "polarizability": "me_A2_per_V",
+}
 CURVATURE = ["val_hessian_loss", "val_hessian_mae_meV_per_A2", "val_frequency_mae_THz"]
 COLUMNS = [
     "epoch",
@@ -41,7 +48,7 @@ class ErrorSums:
     def add(self, prediction: Prediction, batch: Batch) -> None:
         """Add the errors of a batch."""
         for row, target in enumerate(UNITS):
-            if batch.labels[target] == 0 or (target == "stress" and prediction.stress is None):
+            if batch.labels[target] == 0 or getattr(prediction, target) is None:
                 continue
             error = residual(target, prediction, batch)
             values = error.values.detach()

@@ -16,6 +16,7 @@ from torch import nn
 from mlip.errors import InputError
 from mlip.potential import Potential
 from mlip.report import Check, plain
+from mlip.training.anneal import Annealing
 from mlip.training.card import data_digest, data_ranges, versions
 from mlip.training.checkpoint import explained, load_checkpoint
 from mlip.training.corruption import Corruption
@@ -151,7 +152,7 @@ class _Run:
 
     def __init__(self, settings: TrainingSettings, device: torch.device, group: Group, console: Console) -> None:
         self.settings, self.device, self.group, self.console = settings, device, group, console
-        self.loss = Loss.from_settings(settings.loss, settings.dens)
+        self.loss = Loss.from_settings(settings.loss, settings.dens, settings.model.anisotropy)
 
     def run(self, *, resume: bool, force: bool) -> TrainResult:
         """Everything in order."""
@@ -165,6 +166,7 @@ class _Run:
         curvature = self._curvature(training, validation, species)
         model = self._model(training, species, references, start)
         state = self._state(model)
+        annealing = Annealing.of(self.settings.model)
         card = self._card(data, training, references, model)
         if curvature is not None:
             card["data_digest"] = data_digest([*data.train, *curvature.frames])
@@ -186,8 +188,12 @@ class _Run:
             save_extra={"data_digest": card["data_digest"]},
             reporter=self._reporter(folder),
             curvature=self._curvature_loss(curvature),
+            annealing=annealing,
         )
-        return self._result(folder, loop.run(), data)
+        outcome = loop.run()
+        if annealing is not None and outcome.signal is None:
+            annealing.require_strict(model, folder / "best.mlip")
+        return self._result(folder, outcome, data)
 
     def _open_folder(self, *, resume: bool, force: bool) -> Path:
         if self.group.rank == 0:
@@ -208,7 +214,10 @@ class _Run:
             "species": species,
             "dtype": _DTYPES[self.settings.training.dtype],
         }
-        return FrameSet("train", data.train, **options), FrameSet("validation", data.validation, **options)
+        sets = FrameSet("train", data.train, **options), FrameSet("validation", data.validation, **options)
+        for frames in sets if self.settings.model.needs_frame else ():
+            frames.require_frames()
+        return sets
 
     def _curvature(self, training: FrameSet, validation: FrameSet, species: Sequence[str]) -> CurvatureData | None:
         settings = self.settings.hessian

@@ -94,7 +94,7 @@ def _check_labels(data: RunData, loss: Loss, entries: Sequence[DatasetEntry]) ->
     for name, frames in (("train", data.train), ("validation", data.validation)):
         if not frames:
             raise InputError("no frames left (isolated atoms only set E0)", file=files, key=f"data.{name}")
-        carried = {label for frame in frames for label in frame.labels}
+        carried = {label for frame in frames for label in (*frame.labels, *frame.response_labels)}
         missing = sorted(loss.targets - carried)
         if missing and (name == "train" or not loss.targets & carried):
             raise InputError(

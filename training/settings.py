@@ -124,10 +124,16 @@ def _is_number(text: str) -> bool:
     return True
 
 
+_OF_FIELD = ("polarization", "born_charges", "polarizability")
+
+
 class LossTermSettings(Settings):
     """One term of the loss: weight × norm of (prediction − label), averaged over all labels of a batch."""
 
-    target: Literal["energy", "forces", "stress"] = Field(description="The label compared with.")
+    target: Literal["energy", "forces", "stress", "polarization", "born_charges", "polarizability"] = Field(
+        description="The label compared with. The last three are derivatives by an electric field, in e Å (of the "
+        "whole cell, up to e times its periods), e and e Å²/V, and need model.anisotropy.source: field."
+    )
     weight: float = Field(default=1.0, ge=0, description="Factor of this term; never changed behind your back.")
     norm: Literal["mse", "mae", "huber", "l2mae"] = Field(
         default="mse", description="Mean square, mean absolute, Huber, or (forces) mean length of the error vectors."
@@ -144,8 +150,8 @@ class LossTermSettings(Settings):
             raise ValueError(f"'delta' belongs to norm: huber, not to {self.norm}")
         if "per_atom" in changed and self.target != "energy":
             raise ValueError(f"'per_atom' belongs to target: energy, not to {self.target}")
-        if self.norm == "l2mae" and self.target != "forces":
-            raise ValueError(f"norm: l2mae is the length of force vectors, not defined for {self.target}")
+        if self.norm == "l2mae" and self.target not in {"forces", "polarization"}:
+            raise ValueError(f"norm: l2mae is the length of vectors, not defined for {self.target}")
         return self
 
 
@@ -363,6 +369,18 @@ class TrainingSettings(Settings):
             )
         if self.dens is not None and (model.lmax < 1 or (model.architecture == "nequip" and model.num_layers < 2)):
             raise ValueError("dens needs vectors in the network: lmax ≥ 1 (and for nequip num_layers ≥ 2)")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_are_felt(self) -> Self:
+        asked = [term.target for term in self.loss if term.target in _OF_FIELD]
+        anisotropy = self.model.anisotropy
+        if asked and (anisotropy is None or anisotropy.source != "field"):
+            raise ValueError(f"a loss on {asked[0]} needs a model that feels a field: anisotropy: {{source: field}}")
+        if asked and self.model.forces == "direct":
+            raise ValueError(f"a loss on {asked[0]} needs forces: gradient")
+        if asked and (self.dens is not None or (self.hessian is not None and self.hessian.data is None)):
+            raise ValueError(f"a loss on {asked[0]} goes with neither dens nor Hessians of the training frames")
         return self
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from mlip.datasets.frame import RESPONSE
 from mlip.derivatives import HessianOperator, evaluate
 from mlip.errors import MLIPError
 from mlip.potential import Potential
+from mlip.response import field_response
 from mlip.training.curvature import Question, Wave, answer_with
 from mlip.training.data import Batch
 from mlip.training.distributed import Group
@@ -142,10 +144,10 @@ class Step:
         return value, prediction
 
     def _predict(self, state: TrainingState, batch: Batch) -> Prediction:
-        stress = "stress" in self.loss.targets
+        targets = self.loss.targets
         if state.task is not None and batch.labels["noise"]:
-            return state.task.predict(state.model, batch, stress=stress)
-        return predict(state.model, batch, stress=stress, create_graph=True)
+            return state.task.predict(state.model, batch, stress="stress" in targets)
+        return predict(state.model, batch, targets, create_graph=True)
 
     def _together(
         self,
@@ -159,16 +161,25 @@ class Step:
         """Where every frame of the batch is probed, one first derivative serves forces and products."""
         operator = HessianOperator(model, batch.graph, create_graph=True)
         out = operator.evaluation(stress="stress" in self.loss.targets)
-        prediction = Prediction(out.energy, out.forces, out.stress)
+        prediction = Prediction(out.energy, out.forces, out.stress, anisotropy=model.theta_sizes())
         waves = [question for question in probing.mine if isinstance(question, Wave)]
         value = self.loss.total(self.loss.sums(prediction, batch), counts, progress)
         return value + curvature.total(answer_with(operator, waves), probing.count), prediction
 
 
-def predict(model: Potential, batch: Batch, *, stress: bool, create_graph: bool = False) -> Prediction:
-    """Energy, forces and, where asked for, stress of a batch."""
-    out = evaluate(model, batch.graph, stress=stress, create_graph=create_graph)
-    return Prediction(out.energy, out.forces, out.stress)
+def predict(
+    model: Potential, batch: Batch, targets: Collection[str] = (), *, create_graph: bool = False
+) -> Prediction:
+    """Energy, forces and, where a target asks for them, stress and derivatives by an electric field."""
+    sizes, stress = model.theta_sizes() if create_graph else None, "stress" in targets
+    if not set(RESPONSE) & set(targets):
+        out = evaluate(model, batch.graph, stress=stress, create_graph=create_graph)
+        return Prediction(out.energy, out.forces, out.stress, anisotropy=sizes)
+    second = bool({"born_charges", "polarizability"} & set(targets))
+    found = field_response(model, batch.graph, second=second, stress=stress, create_graph=create_graph)
+    out = found.evaluation
+    derivatives = {"born_charges": found.born_charges, "polarizability": found.polarizability}
+    return Prediction(out.energy, out.forces, out.stress, None, sizes, polarization=found.dipole, **derivatives)
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:

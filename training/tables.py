@@ -11,11 +11,18 @@ from rich.table import Table
 from mlip.datasets.frame import LabelledFrame
 from mlip.datasets.inspection import find_leaks, summarise
 from mlip.datasets.tables import print_summaries
-from mlip.training.loss import Loss, LossTerm
+from mlip.training.loss import AnisotropyTerm, Loss, LossTerm
 from mlip.training.sets import RunData
 
-_UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
-_COMPONENTS = {"energy": 1, "stress": 9}
+_UNITS = {
+    "energy": "eV/atom",
+    "forces": "eV/Å",
+    "stress": "eV/Å³",
+    "polarization": "e Å",
+    "born_charges": "e",
+    "polarizability": "e Å²/V",
+}
+_COMPONENTS = {"energy": 1, "stress": 9, "polarization": 3, "polarizability": 9}
 
 
 def print_data(data: RunData, cutoff: float, console: Console) -> None:
@@ -36,12 +43,16 @@ def loss_table(loss: Loss, train: Sequence[LabelledFrame], steps_per_epoch: int)
     """Terms with the weights they really have: of the term, and of the frames that carry its label."""
     table = Table("loss term", "norm", "weight", "frames", "frame weights", "labels/batch")
     for term in loss.terms:
+        if isinstance(term, AnisotropyTerm):
+            table.add_row("relaxed weights Σ|θ|", "norm", f"{term.weight(0.0):g}", "penalty", "", "")
+            continue
         if not isinstance(term, LossTerm):
             table.add_row("noise (σ)", "mse", f"{term.weight(0.0):g} → {term.weight(1.0):g}", "drawn", "", "")
             continue
         s = term.settings
-        having = [frame for frame in train if s.target in frame.labels]
-        labels = sum(_COMPONENTS.get(s.target, 3 * len(frame)) for frame in having)
+        having = [frame for frame in train if s.target in (*frame.labels, *frame.response_labels)]
+        per_atom = 9 if s.target == "born_charges" else 3
+        labels = sum(_COMPONENTS.get(s.target, per_atom * len(frame)) for frame in having)
         table.add_row(
             f"{s.target} ({_UNITS[s.target] if s.per_atom else 'eV'})",
             s.norm if s.norm != "huber" else f"huber δ={s.delta:g}",

@@ -36,7 +36,7 @@ def validate(model: Potential, frames: FrameSet, loss: Loss, max_edges: int) -> 
     counts = torch.zeros(len(loss.terms), dtype=torch.float64)
     for pack in frames.packs(max_edges):
         batch = frames.batch(pack, model.device)
-        prediction = predict(model, batch, stress="stress" in loss.targets)
+        prediction = predict(model, batch, loss.targets)
         sums += torch.stack([value.detach() for value in loss.sums(prediction, batch)])
         counts += torch.tensor(loss.counts(batch), dtype=torch.float64)
         errors.add(prediction, batch)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mlip.exchange import Exchange
+from mlip.nn.anisotropy import Breaking, make_port
 from mlip.nn.attention import GraphAttention
 from mlip.nn.dropout import DropPath, EquivariantDropout
 from mlip.nn.features import EdgeContext, Features, added
@@ -102,6 +103,7 @@ class Equiformer(Network):
         self.last = GraphAttention(s, pseudo_in=0, pseudo_out=0, last=True, message_scale=message_scale, rng=rng)
         self.readout = ScalarReadout(num_species, scalars, scalars, rng)
         self.direct = make_direct_readout(self, s, rng)
+        self.port = make_port(s, pseudo_in)
 
     @property
     def hops(self) -> int:
@@ -120,6 +122,7 @@ class Equiformer(Network):
         exchange: Exchange,
         structure: Tensor,
         node_input: Features | None = None,
+        breaking: Breaking | None = None,
     ) -> NetworkOutput:
         """Energies of the nodes; see :class:`mlip.nn.network.Network`."""
         geometry = self.geometry(edge_vectors)
@@ -127,8 +130,10 @@ class Equiformer(Network):
         x = Features(self.embedding.index_select(0, species))
         x = added(x, self.edge_degree(x, edges))
         x = x if node_input is None else added(x, node_input)
-        for block in self.blocks:
-            x = block(x, edges)
+        through = self._through_port(breaking)
+        x = through(0, x)
+        for k, block in enumerate(self.blocks):
+            x = through(k + 1, block(x, edges))
         x = self.last_norm(x)
         energies = self.readout(self.last(x, edges).scalars, x.scalars, edges.one_hot) * self.energy_scale
         density = exchange.collect(geometry.envelope).squeeze(1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlip.exchange import Exchange
+from mlip.nn.anisotropy import Breaking, make_port
 from mlip.nn.depthwise_mix import DepthwiseMix, FinalDepthwiseMix, ScalarDepthwiseMix
 from mlip.nn.features import EdgeContext, EdgeMix, Features, added
 from mlip.nn.geometry import EdgeGeometry, Geometry
@@ -72,6 +73,7 @@ class NequIP(Network):
         self.norm = RMSNorm() if s.norm else None
         self.readout = ScalarReadout(num_species, mixes[-1].out_scalars, scalars, rng)
         self.direct = make_direct_readout(self, s, rng)
+        self.port = make_port(s, pseudo_out[:-1])
 
     @property
     def hops(self) -> int:
@@ -90,15 +92,18 @@ class NequIP(Network):
         exchange: Exchange,
         structure: Tensor,
         node_input: Features | None = None,
+        breaking: Breaking | None = None,
     ) -> NetworkOutput:
         """Energies of the nodes; see :class:`mlip.nn.network.Network`."""
         geometry = self.geometry(edge_vectors)
         edges = self._context(geometry, species, exchange, structure)
         features = Features(self.embedding.index_select(0, species))
+        through = self._through_port(breaking)
         for k, (mix, update) in enumerate(zip(self.mixes, self.updates, strict=False)):
             features = update(mix(features, edges), features, edges)
             features = features if self.norm is None else self.norm(features)
             features = features if node_input is None or k > 0 else added(features, node_input)
+            features = through(k, features)
         messages = self.mixes[-1](features, edges)
         energies = self.readout(messages.scalars, features.scalars, edges.one_hot)
         density = exchange.collect(geometry.envelope).squeeze(1)

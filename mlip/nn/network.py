@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mlip.exchange import Exchange
+from mlip.nn.anisotropy import Breaking, Port
 from mlip.nn.features import EdgeContext, Features
 from mlip.nn.geometry import EdgeGeometry, Geometry
 from mlip.nn.linear import Linear, normal
@@ -64,6 +66,7 @@ class Network(nn.Module):
     geometry: Geometry
     radial: RadialEmbedding
     direct: VectorReadout | None
+    port: Port | None
 
     def __init__(
         self, settings: ModelSettings, num_species: int, *, avg_num_neighbors: float, message_scale: float
@@ -90,6 +93,7 @@ class Network(nn.Module):
         exchange: Exchange,
         structure: Tensor,
         node_input: Features | None = None,
+        breaking: Breaking | None = None,
     ) -> NetworkOutput:
         """Energies of the nodes.
 
@@ -99,12 +103,21 @@ class Network(nn.Module):
             exchange: How features travel between the nodes.
             structure: (N,), the structure each node belongs to.
             node_input: Added to the first node features that have tensors.
+            breaking: The tensor that breaks the symmetry; None: nothing does, whether or not there is a port.
         """
         raise NotImplementedError
 
     def vector_readout(self, rng: torch.Generator) -> VectorReadout:
         """A head for one vector per node, to be fed with ``features`` and ``edges`` of the output."""
         raise NotImplementedError
+
+    def _through_port(self, breaking: Breaking | None) -> Callable[[int, Features], Features]:
+        """(place, features) → features behind the port; B(b) is computed once."""
+        port = self.port
+        if port is None or breaking is None:
+            return lambda _, features: features
+        matrices = port.matrices(breaking)
+        return lambda place, features: port(place, features, matrices)
 
     def _context(self, geometry: EdgeGeometry, species: Tensor, exchange: Exchange, structure: Tensor) -> EdgeContext:
         weight = geometry.envelope * self.message_scale

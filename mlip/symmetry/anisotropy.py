@@ -21,7 +21,7 @@ from mlip.symmetry.evidence import LabelTest, reorientations, reorientation_test
 from mlip.symmetry.label_tests import Residuals, RotationalProducts, bond_alignment
 from mlip.symmetry.matrix_group import MatrixGroup
 from mlip.symmetry.measurement import Measurement
-from mlip.symmetry.orientations import Evaluator, LabStructure, evaluator_of, frame_matrix, in_laboratory
+from mlip.symmetry.orientations import Evaluator, LabStructure, evaluator_of, frame_or_laboratory, in_laboratory
 from mlip.symmetry.parent import FiniteMeasurement, parent_group
 from mlip.symmetry.retained import RetainedGroup, retained_group
 from mlip.symmetry.spectrum import Irrep
@@ -137,7 +137,7 @@ def shuffle_frames(
         turn = _any_turn(rng) if group is None else group.elements[rng.integers(len(group))]
         copy = atoms.copy()
         copy.calc = atoms.calc
-        copy.info["frame"] = frame_matrix(atoms, k) @ turn.T
+        copy.info["frame"] = frame_or_laboratory(atoms, k) @ turn.T
         shuffled.append(copy)
     return shuffled
 
@@ -296,7 +296,7 @@ def _joint_error(evaluate: Evaluator, structures: Sequence[Atoms], lab: list[Lab
 
     A calculator that does not know frames has its laboratory along the Cartesian axes, and is not asked.
     """
-    turned = [k for k, a in enumerate(structures) if np.abs(frame_matrix(a, k) - np.eye(3)).max() > 1e-6][:5]
+    turned = [k for k, a in enumerate(structures) if np.abs(frame_or_laboratory(a, k) - np.eye(3)).max() > 1e-6][:5]
     if not turned or not getattr(evaluate, "knows_frames", False):
         return None
     here = evaluate([lab[k].atoms for k in turned])

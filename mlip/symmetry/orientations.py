@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from mlip.errors import InputError
+from mlip.surroundings import frame_of
 
 Array = NDArray[np.float64]
 # Structures → (energy in eV, forces (N, 3) in eV/Å) of each.
@@ -54,20 +55,21 @@ def in_laboratory(structures: Sequence[Atoms]) -> list[LabStructure]:
     return [_in_laboratory(atoms, k) for k, atoms in enumerate(structures)]
 
 
-def frame_matrix(atoms: Atoms, index: int = 0) -> Array:
+def frame_or_laboratory(atoms: Atoms, index: int = 0) -> Array:
     """``info["frame"]``, (3, 3), v_structure = frame @ v_lab; the identity where there is none.
 
     Raises:
         InputError: It is not an orthogonal matrix.
     """
-    frame = np.asarray(atoms.info.get("frame", np.eye(3)), dtype=np.float64)
-    if frame.size != 9 or np.abs(frame.reshape(3, 3) @ frame.reshape(3, 3).T - np.eye(3)).max() > 1e-4:
-        raise InputError("not an orthogonal 3×3 matrix", frame=index, key="frame")
-    return frame.reshape(3, 3)
+    try:
+        frame = frame_of(atoms)
+    except InputError as error:
+        raise InputError(error.problem, frame=index, key="frame", mend=error.mend) from None
+    return np.eye(3) if frame is None else frame
 
 
 def _in_laboratory(atoms: Atoms, index: int) -> LabStructure:
-    frame = frame_matrix(atoms, index)
+    frame = frame_or_laboratory(atoms, index)
     results = {} if atoms.calc is None else atoms.calc.results
     energy, forces = results.get("free_energy", results.get("energy")), results.get("forces")
     return LabStructure(

@@ -207,7 +207,7 @@ def test_a_model_trained_with_it_is_a_model_like_any_other(settings, frames, cop
     forces = forces_of(MLIPCalculator(with_task.best_path), read(copper, 0))
     sample = frames.samples[0]
     assert np.array_equal(evaluate(model, sample.graph).forces.numpy(), forces)
-    plain = predict(model, sample, stress=True, create_graph=True)
+    plain = predict(model, sample, {"stress"}, create_graph=True)
     task = DenoisingTask(model, seed=1).double()
     untouched = task.predict(model, sample, stress=True)  # no atom moved: forces of zero, embedded as zero
     for name in ("energy", "forces", "stress"):
