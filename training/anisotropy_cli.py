@@ -39,11 +39,12 @@ Parent = Annotated[
 
 def report(
     files: Annotated[
-        list[str], typer.Argument(metavar="MODEL DATA...", help="A model file, then frames; no MODEL with --calculator.")
+        list[str],
+        typer.Argument(metavar="MODEL DATA...", help="A model file, then frames; no MODEL with --calculator"),
     ],
     parent: Parent = None,
     control: Annotated[
-        list[Path] | None, typer.Option(help="A model trained on shuffled frames (mlip symmetry shuffle); repeatable.")
+        list[Path] | None, typer.Option(help="A model trained on shuffled frames; repeatable.")
     ] = None,
     lmax: Annotated[int, typer.Option(help="Highest degree, 1 to 5.")] = 4,
     rotations: Annotated[int, typer.Option(help="Random rotations of each structure.")] = 16,
@@ -54,9 +55,9 @@ def report(
     pbc: Periodic = None,
     index: Index = None,
     calculator: Annotated[
-        str | None, typer.Option("--calculator", metavar="MODULE:FACTORY", help="Any ASE calculator instead of MODEL.")
+        str | None, typer.Option("--calculator", metavar="MODULE:FACTORY", help="An ASE calculator instead.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the results. Default: DATA-anisotropy.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder (default DATA-anisotropy).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace results that are there.")] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON to this file.")] = None,
 ) -> None:

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from mlip.errors import InputError
 from mlip.symmetry.anisotropy_result import AnisotropyReport, Component, Structure
-from mlip.symmetry.evidence import LabelTest, reorientations, reorientation_tests
+from mlip.symmetry.evidence import LabelTest, reorientation_tests, reorientations
 from mlip.symmetry.label_tests import Residuals, RotationalProducts, bond_alignment
 from mlip.symmetry.matrix_group import MatrixGroup
 from mlip.symmetry.measurement import Measurement

@@ -95,7 +95,7 @@ def _tests(axis: Any, parts: list[Component]) -> None:
     axis.axhline(0, color=GREY, lw=0.7)
     for k, (c, score) in enumerate(zip(parts, scores, strict=True)):
         axis.vlines(k, 0, score, color=_colour(c.name), lw=1.4)
-        axis.plot(k, score, "o" if c.found else "o", color=_colour(c.name), mfc=_colour(c.name) if c.found else "w")
+        axis.plot(k, score, "o", color=_colour(c.name), mfc=_colour(c.name) if c.found else "w")
         if c.test:
             text = f"p = {c.test.adjusted:.2g}" if c.found else ""
             axis.annotate(text, (k, score), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)

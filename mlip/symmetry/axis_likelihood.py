@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from mlip.symmetry.measurement import Measurement
 from mlip.symmetry.spectrum import Irrep, wigner_list, wigner_of
 
 Array = NDArray[np.float64]
-LOOSE = 3e-3  # share of the power allowed outside the invariants, so that no orientation is impossible
+LOOSE = 1e-3  # share of the power allowed outside the invariants, so that no orientation is impossible
+FLAT = 1e-3  # of the largest curvature: below, as for turns about a single axis, there is nothing to find
+LONGEST = 0.1  # rad, of one step
 
 
 class Likelihood:
@@ -32,33 +33,41 @@ class Likelihood:
         self._values[-1] = np.stack([pair[1].energies for pair in measurement.samples])
         self._rest = {p: 1e-3 * self._whole + measurement.priors["energies", p].rest for p in (1, -1)}
 
-    def refine(self, projectors: dict[Irrep, Array], start: Array) -> Array:
-        """The most likely rotation near ``start``."""
+    def refine(self, projectors: dict[Irrep, Array], start: Array, steps: int = 5) -> Array:
+        """The most likely rotation near ``start``: Newton's steps, those uphill turned round, long ones cut."""
+        turn = start
+        for _ in range(steps):
+            gradient, curvature = self._derivatives(projectors, turn)
+            values, vectors = np.linalg.eigh(curvature)
+            usable = np.abs(values) > FLAT * np.abs(values).max()
+            along = vectors[:, usable]
+            move = -along @ ((along.T @ gradient.sum(axis=1)) / np.abs(values[usable]))
+            length = float(np.linalg.norm(move))
+            turn = turn @ Rotation.from_rotvec(move * min(1.0, LONGEST / max(length, 1e-12))).as_matrix()
+            if length < 1e-4:
+                break
+        return np.asarray(turn)
 
-        def loss(vector: Array) -> float:
-            return float(self._losses(projectors, start, vector).sum())
-
-        simplex = np.vstack([np.zeros(3), 0.08 * np.eye(3)])
-        options = {"initial_simplex": simplex, "xatol": 5e-4, "fatol": 1e-2, "maxfev": 80}
-        found = minimize(loss, np.zeros(3), method="Nelder-Mead", options=options)
-        return np.asarray(start @ Rotation.from_rotvec(found.x).as_matrix())
-
-    def axis_error(self, projectors: dict[Irrep, Array], turn: Array, axis: Array, step: float = 0.01) -> float:
+    def axis_error(self, projectors: dict[Irrep, Array], turn: Array, axis: Array) -> float:
         """Standard deviation of an axis, degrees, with the spread of structures: H⁻¹ (Σ g gᵀ) H⁻¹."""
-        moves = step * np.eye(3)
-        here = self._losses(projectors, turn, np.zeros(3))
-        up, down = (np.stack([self._losses(projectors, turn, s * v) for v in moves]) for s in (1, -1))
-        gradient = (up - down) / (2 * step)  # (3, n)
-        curvature = np.diag((up + down - 2 * here).sum(axis=1)) / step**2
-        for a, b in ((0, 1), (0, 2), (1, 2)):
-            both = self._losses(projectors, turn, moves[a] + moves[b]) - up[a] - up[b] + here
-            curvature[a, b] = curvature[b, a] = both.sum() / step**2
+        gradient, curvature = self._derivatives(projectors, turn)
         gradient = gradient - gradient.mean(axis=1, keepdims=True)
-        inverse = np.linalg.pinv(curvature, rcond=1e-3, hermitian=True)
+        inverse = np.linalg.pinv(curvature, rcond=FLAT, hermitian=True)
         covariance = inverse @ gradient @ gradient.T @ inverse
         own = turn.T @ axis
         across = np.eye(3) - np.outer(own, own)
         return float(np.degrees(np.sqrt(max(0.0, np.trace(across @ covariance @ across)))))
+
+    def _derivatives(self, projectors: dict[Irrep, Array], turn: Array, step: float = 0.01) -> tuple[Array, Array]:
+        """Gradients by rotation (3, n) of all structures, and the curvature of their sum (3, 3)."""
+        moves = step * np.eye(3)
+        here = self._losses(projectors, turn, np.zeros(3))
+        up, down = (np.stack([self._losses(projectors, turn, s * v) for v in moves]) for s in (1, -1))
+        curvature = np.diag((up + down - 2 * here).sum(axis=1)) / step**2
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            both = self._losses(projectors, turn, moves[a] + moves[b]) - up[a] - up[b] + here
+            curvature[a, b] = curvature[b, a] = both.sum() / step**2
+        return (up - down) / (2 * step), curvature
 
     def _losses(self, projectors: dict[Irrep, Array], start: Array, vector: Array) -> Array:
         """(n,) minus the log likelihood of each structure."""
@@ -70,15 +79,14 @@ class Likelihood:
             kernel = self._rest[parity] * np.eye(size) + (10 * self._whole if parity == 1 else 0.0)
             for irrep, projector in projectors.items():
                 if irrep.parity == parity:
-                    kernel = kernel + self._kernel(irrep, projector, first[irrep.l][0] @ then[irrep.l][0])
+                    kernel = kernel + self._kernel(irrep, projector, first[irrep.l][0], then[irrep.l][0])
             solved = np.linalg.solve(kernel, values[..., None])[..., 0]
             total += ((values * solved).sum(axis=1) + np.linalg.slogdet(kernel)[1]) / 2
         return total
 
-    def _kernel(self, irrep: Irrep, projector: Array, turn: Array) -> Array:
-        """(n, m, m) covariance from the invariant part of the Gram matrix, and a little of everything."""
-        inside = turn @ projector @ turn.T
-        size = len(projector)
-        gram = inside @ self.grams[irrep] @ inside
-        gram = (gram + gram.T) / 2 + LOOSE * self._whole / size * np.eye(size)
+    def _kernel(self, irrep: Irrep, projector: Array, start: Array, move: Array) -> Array:
+        """(n, m, m) covariance from the invariant part of the Gram matrix, turned rigidly, and a little of all."""
+        inside = projector @ start.T @ self.grams[irrep] @ start @ projector
+        turn, size = start @ move, len(projector)
+        gram = turn @ (inside + inside.T) @ turn.T / 2 + LOOSE * self._whole / size * np.eye(size)
         return np.asarray(np.tensordot(self._pairs[irrep.l], gram, 2))

@@ -138,10 +138,12 @@ def _values(coefficients: Mapping[Irrep, Array], up: Wigner, down: Wigner) -> Ar
     return np.concatenate([rising, falling])
 
 
-def bond_alignment(structures: list[LabStructure], degrees: tuple[int, ...] = (2, 4, 6)) -> dict[int, tuple[float, Array]]:
+def bond_alignment(
+    structures: list[LabStructure], degrees: tuple[int, ...] = (2, 4, 6)
+) -> dict[int, tuple[float, Array]]:
     """Whether structures lie alike in the laboratory: degree → (p of uniform orientations, mean unit tensor).
 
-    Each structure's bonds, averaged as Y_l, give a tensor; for uniform orientations n(2l+1)|mean of the unit tensors|²
+    Each structure's bonds, averaged as Y_l, give a tensor; for uniform orientations n(2l+1)|mean of unit tensors|²
     is χ² with 2l+1 degrees of freedom.
     """
     from scipy.stats import chi2

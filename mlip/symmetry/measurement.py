@@ -50,9 +50,7 @@ class Measurement:
         progress: Progress = iter,
     ) -> Measurement:
         """Evaluate the model and estimate its spectrum, at 2·rotations orientations of each structure."""
-        samples = [
-            at_orientations(s, evaluate, random_turns(rng, rotations)).parts() for s in progress(structures)
-        ]
+        samples = [at_orientations(s, evaluate, random_turns(rng, rotations)).parts() for s in progress(structures)]
         wigner = [wigner_list(even.turns, lmax) for even, _ in samples]
         grams: dict[str, dict[Irrep, Array]] = {}
         totals, priors = {}, {}

@@ -82,9 +82,7 @@ def _in_laboratory(atoms: Atoms, index: int) -> LabStructure:
 
 def turned(atoms: Atoms, turn: Array) -> Atoms:
     """The structure turned against a laboratory that stays: positions and cell by an orthogonal matrix."""
-    copy = Atoms(
-        atoms.numbers, positions=atoms.positions @ turn.T, cell=atoms.cell.array @ turn.T, pbc=atoms.pbc
-    )
+    copy = Atoms(atoms.numbers, positions=atoms.positions @ turn.T, cell=atoms.cell.array @ turn.T, pbc=atoms.pbc)
     copy.info["frame"] = np.eye(3)
     return copy
 
@@ -117,7 +115,7 @@ def _batched(potentials: Sequence[Any]) -> Evaluator:
             for rows in zip(*members, strict=True)
         ]
 
-    evaluate.knows_frames = True  # type: ignore[attr-defined]
+    evaluate.knows_frames = all(hasattr(p, "settings") for p in potentials)  # type: ignore[attr-defined]
     return evaluate
 
 
@@ -148,7 +146,7 @@ class Orientations:
     forces: Array
 
     def parts(self) -> tuple[Orientations, Orientations]:
-        """The parts even and odd under inversion of the structure, from turns that hold S and −S one after another."""
+        """The parts even and odd under inversion, from turns that hold all S first and then all −S."""
         half = len(self.turns) // 2
         up, down = slice(0, half), slice(half, None)
         even, odd = (
@@ -171,7 +169,7 @@ def at_orientations(structure: LabStructure, evaluate: Evaluator, turns: Array) 
 
 
 def random_turns(rng: np.random.Generator, number: int) -> Array:
-    """Independent rotations, uniform over SO(3), and after them their products with the inversion: (2·number, 3, 3)."""
+    """Independent uniform rotations, and after them their products with the inversion: (2·number, 3, 3)."""
     turns = Rotation.random(number, rng=rng).as_matrix()
     return np.concatenate([turns, -turns])
 

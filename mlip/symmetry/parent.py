@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlip.errors import InputError
 from mlip.symmetry.crystal import SpaceGroup
-from mlip.symmetry.evidence import Products, LabelTest, reorientations, reorientation_tests
+from mlip.symmetry.evidence import LabelTest, Products, reorientation_tests, reorientations
 from mlip.symmetry.finite_harmonics import FiniteIrrep, finite_irreps, subgroup_average
 from mlip.symmetry.label_tests import Residuals
 from mlip.symmetry.matrix_group import MatrixGroup, Subgroup
@@ -164,5 +164,3 @@ class FiniteMeasurement:
             squares = np.einsum("gh,khg->k", projector, self.push_powers) / len(self.group)
             found.append(Products(own[:, 0], own[:, at], squares))
         return found
-
-

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
+from mlip.symmetry.axis_likelihood import Likelihood
 from mlip.symmetry.characters import character
 from mlip.symmetry.crystal import direction_name
-from mlip.symmetry.axis_likelihood import Likelihood
 from mlip.symmetry.label_tests import invariant_projector
 from mlip.symmetry.measurement import Measurement
 from mlip.symmetry.point_groups import CRYSTALLOGRAPHIC, point_group, rotation_axis

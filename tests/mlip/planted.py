@@ -117,7 +117,9 @@ def labelled(structures, model, noise: float = 0.0, force_noise: float = 0.0, se
         frame = Rotation.random(rng=rng).as_matrix() if turned else np.eye(3)
         energy = result["energy"] + noise * len(atoms) * rng.normal()
         forces = result["forces"] + force_noise * rng.normal(size=(len(atoms), 3))
-        copy = Atoms(atoms.numbers, positions=atoms.positions @ frame.T, cell=atoms.cell.array @ frame.T, pbc=atoms.pbc)
+        copy = Atoms(
+            atoms.numbers, positions=atoms.positions @ frame.T, cell=atoms.cell.array @ frame.T, pbc=atoms.pbc
+        )
         copy.info["frame"] = frame
         copy.calc = SinglePointCalculator(copy, energy=energy, forces=forces @ frame.T)
         out.append(copy)

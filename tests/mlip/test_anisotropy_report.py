@@ -128,7 +128,7 @@ def test_the_test_rejects_at_its_level():
 
 def test_what_is_called_detectable_is_detected():
     """The signal named for this number of frames is found in about 80 % of noisy samples."""
-    measured, left, model = spurious()
+    measured, left, _ = spurious()
     products = RotationalProducts(measured, left, np.random.default_rng(1))
     irrep, n = Irrep(2, 1), len(left.frames)
     kinds = products.of_irrep(irrep)[:1]  # energies alone
@@ -159,12 +159,13 @@ def octahedra(number: int, seed: int) -> list[Atoms]:
 
 def fitted_trap(structures, labels) -> Planted:
     """An underfit model whose cubic tensor, in one orientation, stands in for what its isotropic part lacks."""
-    cubic = np.zeros(9)
-    projector = np.mean([d for d in _wigner4(point_group("Oh").elements)], axis=0)
+    projector = _wigner4(point_group("Oh").elements).mean(axis=0)
     cubic = np.linalg.eigh(projector)[1][:, -1]
     base = Planted()
     shape = Planted({(4, 1): cubic}, isotropic=0.0)
-    missing = np.array([a.calc.results["energy"] - r["energy"] for a, r in zip(labels, base.evaluate(structures), strict=True)])
+    missing = np.array(
+        [a.calc.results["energy"] - r["energy"] for a, r in zip(labels, base.evaluate(structures), strict=True)]
+    )
     x = np.array([r["energy"] for r in shape.evaluate(structures)])
     slope = np.cov(x, missing)[0, 1] / x.var(ddof=1)
     return Planted({(4, 1): slope * cubic})
