@@ -1,9 +1,9 @@
 """The spectrum of a function of orientation over the irreps of O(3), from a handful of random orientations.
 
 h(S y) = Σ_l Σ_mn c_mn D^l_mn(S), for its parts even and odd under inversion apart. The left index m belongs to
-the laboratory, the right one to the structure. The Gram matrix G^l = Σ_n ⟨c_mn c_m'n⟩/(2l+1) holds what can be known of
-the laboratory: its trace is the power P_l, its range the invariants of the retained group. A U-statistic over pairs of
-different orientations estimates it without bias:
+the laboratory, the right one to the structure. The Gram matrix G^l = Σ_n ⟨c_mn c_m'n⟩/(2l+1) holds what can be
+known of the laboratory: its trace is the power P_l, its range the invariants of the retained group. A U-statistic
+over pairs of different orientations estimates it without bias:
 
     G^l = (2l+1) ⟨D^l(S_a S_bᵀ) E_a E_b⟩_{a≠b},    P_l = (2l+1) ⟨χ_l(S_aᵀ S_b) E_a E_b⟩_{a≠b}.
 
