@@ -23,7 +23,7 @@ from mlip.symmetry.matrix_group import MatrixGroup
 from mlip.symmetry.measurement import Measurement
 from mlip.symmetry.orientations import Evaluator, LabStructure, evaluator_of, frame_or_laboratory, in_laboratory
 from mlip.symmetry.parent import FiniteMeasurement, parent_group
-from mlip.symmetry.retained import RetainedGroup, retained_group
+from mlip.symmetry.retained import NEGLIGIBLE, RetainedGroup, retained_group
 from mlip.symmetry.spectrum import Irrep
 
 Array = NDArray[np.float64]
@@ -152,7 +152,7 @@ def _over_rotations(
     """Tests by re-orientation over O(3), and the group that is left; without labels the group alone."""
     n = len(measured.structures)
     left = None
-    if testable:
+    if testable and measured.totals["energies"].mean() > NEGLIGIBLE**2:
         energies = [float(measured.strict(k, "energies")[0]) for k in range(n)]
         left = Residuals.of(measured.structures, energies, [measured.strict(k, "forces") for k in range(n)])
     if left is None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from mlip.files import write_bytes
 from mlip.report import Check, plain
 from mlip.symmetry.evidence import SIZES, LabelTest
-from mlip.symmetry.retained import RetainedGroup
+from mlip.symmetry.retained import NEGLIGIBLE, RetainedGroup
 
 if TYPE_CHECKING:
     from mlip.symmetry.anisotropy import ReportSettings
@@ -157,6 +157,9 @@ class AnisotropyReport:
     @property
     def verdict(self) -> str:
         """The answer in one line."""
+        parts = [*self.spectrum, *(self.parent.irreps if self.parent is not None else [])]
+        if max(c.energy for c in parts) < 1000 * NEGLIGIBLE:
+            return "the model does not depend on orientation: it is strict"
         if self.p is None:
             why = "no labels" if self.labelled < 3 else "all structures lie alike: a parent crystal is needed"
             return f"the model keeps {self.retained.label}; not tested ({why})"

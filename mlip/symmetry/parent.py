@@ -18,7 +18,7 @@ from mlip.symmetry.label_tests import Residuals
 from mlip.symmetry.matrix_group import MatrixGroup, Subgroup
 from mlip.symmetry.orientations import Evaluator, LabStructure, at_orientations, in_laboratory
 from mlip.symmetry.point_groups import point_group, point_group_name
-from mlip.symmetry.retained import INTERNATIONAL, LEVEL, LIMITING, MOST, SLACK, RetainedGroup, main_axis
+from mlip.symmetry.retained import INTERNATIONAL, LEVEL, LIMITING, MOST, NEGLIGIBLE, SLACK, RetainedGroup, main_axis
 
 Array = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ class FiniteMeasurement:
 
     def test(self, draws: int, rng: np.random.Generator) -> dict[str, LabelTest]:
         """Each irrep against the labels, and ``all`` of them together; nothing without labels."""
-        if self.left is None:
+        if self.left is None or self.energies.var(axis=1).mean() < NEGLIGIBLE**2:
             return {}
         chosen = {len(self.group): reorientations(rng, draws, len(self.left.frames), len(self.group))}
         parts = {i.name: self._products(i.projector, range(len(self.group))) for i in self.broken}
@@ -111,7 +111,11 @@ class FiniteMeasurement:
 
     def retained(self, draws: int, rng: np.random.Generator) -> RetainedGroup:
         """The largest subgroup of G that nothing speaks against; of equally large ones the least violated."""
-        whole = self._violations(frozenset(range(len(self.group))))
+        everything = frozenset(range(len(self.group)))
+        whole = self._violations(everything)
+        if whole.mean() < NEGLIGIBLE**2:
+            symbol, axis = self._named(everything)
+            return RetainedGroup(symbol, self.group.elements, axis, None, 0.0, None, {})
         order = sorted(self.group.subgroups, key=lambda h: (-len(h), float(self._violations(h).mean())))
         rejected: dict[str, float] = {}
         for subgroup in order:
