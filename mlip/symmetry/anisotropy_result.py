@@ -49,8 +49,9 @@ class Component:
     @property
     def found(self) -> bool:
         """Significant in the labels, where there are labels; more than any control, where there are controls."""
-        above = all(self.energy_interval[0] > c for c in self.controls)
-        return above and (self.energy_interval[0] > 0 if self.test is None else self.test.adjusted < LEVEL)
+        above = all(self.energy_interval[0] > c for c in [0.0, *self.controls])
+        there = above and self.energy_interval[1] > 1000 * NEGLIGIBLE
+        return there and (self.test is None or self.test.adjusted < LEVEL)
 
     @property
     def detectable(self) -> dict[int, float]:

@@ -22,6 +22,8 @@ from mlip.symmetry.retained import INTERNATIONAL, LEVEL, LIMITING, MOST, NEGLIGI
 
 Array = NDArray[np.float64]
 
+ROUNDING = 1e-9  # share of the power below which nothing is violated
+
 
 def parent_group(parent: Atoms | str | MatrixGroup, symprec: float = 1e-3) -> MatrixGroup:
     """The point group of a parent crystal in laboratory axes.
@@ -122,7 +124,7 @@ class FiniteMeasurement:
             out = self._violations(subgroup)
             total = float(whole.mean()) or 1.0
             share, error = float(out.mean()) / total, float(out.std(ddof=1) / np.sqrt(len(out))) / total
-            p = self._p_against(subgroup, draws, rng)
+            p = self._p_against(subgroup, draws, rng, share)
             symbol, axis = self._named(subgroup)
             whole_group = len(subgroup) == len(self.group)
             small = share <= SLACK + 2 * error if p is None else share <= MOST or whole_group
@@ -145,10 +147,10 @@ class FiniteMeasurement:
     def _outside(self, subgroup: Subgroup) -> Array:
         return np.asarray(np.eye(len(self.group)) - subgroup_average(self.group, subgroup))
 
-    def _p_against(self, subgroup: Subgroup, draws: int, rng: np.random.Generator) -> float | None:
+    def _p_against(self, subgroup: Subgroup, draws: int, rng: np.random.Generator, share: float) -> float | None:
         if self.left is None:
             return None
-        if len(subgroup) == 1:
+        if share < ROUNDING:
             return 1.0
         parts = self._products(self._outside(subgroup), sorted(subgroup))
         chosen = {len(subgroup): reorientations(rng, draws, len(self.left.frames), len(subgroup))}

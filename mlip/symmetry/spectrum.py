@@ -70,10 +70,12 @@ class Prior:
     Attributes:
         grams: One for each degree, positive.
         rest: Power beyond the highest degree.
+        free_mean: Whether l = 0 is a constant of any size.
     """
 
     grams: list[Array]
     rest: float
+    free_mean: bool
 
     @classmethod
     def of(cls, grams: list[Array], total: float, *, free_mean: bool) -> Prior:
@@ -89,7 +91,7 @@ class Prior:
         floor = 1e-3 * known + 1e-18
         if free_mean:
             kept[0] = np.full((1, 1), 1e4 * (known + floor))
-        return cls(kept, max(total - known, floor))
+        return cls(kept, max(total - known, floor), free_mean)
 
     def coefficients(self, values: Array, wigner: Wigner) -> list[Array]:
         """The best linear estimate of c_mn from values (m, k) at some orientations: (2l+1, 2l+1, k) per degree."""
@@ -98,8 +100,12 @@ class Prior:
             (np.einsum("apn,bpn->ab", w, d) for w, d in zip(weighted, wigner, strict=True)),
             self.rest * np.eye(len(values)),
         )
-        solved = np.linalg.solve(kernel, values)
-        return [np.einsum("apn,ak->pnk", w, solved) for w in weighted]
+        # A free mean is taken off first: total energies are larger than all else by many orders of magnitude.
+        mean = values.mean(axis=0) if self.free_mean else np.zeros(values.shape[1])
+        solved = np.linalg.solve(kernel, values - mean)
+        found = [np.einsum("apn,ak->pnk", w, solved) for w in weighted]
+        found[0] = found[0] + mean
+        return found
 
 
 def _positive(matrix: Array) -> Array:
