@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from mlip.errors import InputError
+from mlip.factories import made_by
 
 
 def calculator_from(
@@ -38,7 +38,7 @@ def calculator_from(
     if (model is None) == (factory is None):
         raise InputError("give either a model file or --calculator module:factory")
     if factory is not None:
-        return _made_by(factory)
+        return made_by(factory)
     files = [model] if isinstance(model, str | Path) else list(model or [])
     for file in files:
         if not Path(file).is_file():
@@ -46,17 +46,6 @@ def calculator_from(
     from mlip import MLIPCalculator  # torch is slow to import, and other calculators do not need it
 
     return MLIPCalculator(files if len(files) > 1 else files[0], device=device, dtype=dtype)
-
-
-def _made_by(factory: str) -> Any:
-    module, _, name = factory.partition(":")
-    if not name:
-        raise InputError(f"'{factory}' is not module:factory", key="calculator", mend="as in ase.calculators.emt:EMT")
-    try:
-        make = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"cannot import '{factory}': {error}", key="calculator") from error
-    return make()
 
 
 def attached(atoms: Atoms, calculator: Any, *, constraints: bool = False) -> Atoms:

@@ -59,6 +59,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Domain variants, distorted phases, and what breaks a symmetry.",
     ),
 }
+# Commands of a group that another room holds: group → command → (module, attribute).
+MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
+    "symmetry": {
+        "report": ("mlip.training.anisotropy_cli", "report"),
+        "shuffle": ("mlip.training.anisotropy_cli", "shuffle"),
+    },
+}
 
 
 class LazyGroup(TyperGroup):
@@ -75,6 +82,9 @@ class LazyGroup(TyperGroup):
         module, attribute, _ = COMMANDS[cmd_name]
         target = getattr(import_module(module), attribute)
         if isinstance(target, typer.Typer):
+            for name, (place, function) in MEMBERS.get(cmd_name, {}).items():
+                if all(known.name != name for known in target.registered_commands):
+                    target.command(name)(getattr(import_module(place), function))
             return typer.main.get_command(target)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name=cmd_name)(target)

@@ -58,7 +58,7 @@ def evaluate(
     from mlip.training.evaluation import evaluate as run
     from mlip.training.figures import save_figure
 
-    keys, units = _pairs(key, "--key"), _pairs(unit, "--unit")
+    keys, units = pairs(key, "--key"), pairs(unit, "--unit")
     result = run(model, data, keys=keys, units=units, pbc=pbc, index=index, frame=frame)
     files: list[Path] = []
     if plot:
@@ -73,7 +73,7 @@ def evaluate(
         console.print(f"wrote {file}", highlight=False)
 
 
-def _pairs(items: Sequence[str] | None, option: str) -> dict[str, str] | None:
+def pairs(items: Sequence[str] | None, option: str) -> dict[str, str] | None:
     """``["energy=Energy"]`` → {"energy": "Energy"}."""
     if not items:
         return None

@@ -7,13 +7,16 @@ from typing import Any
 
 # Public name → module. Modules are named otherwise than functions, so that neither hides the other.
 _EXPORTS = {
+    "AnisotropyReport": "anisotropy_result",
     "BreakingSet": "breaking_sets",
     "BreakingSets": "breaking_sets",
     "DomainVariants": "variants",
     "IsotropySubgroup": "isotropy",
     "MatrixGroup": "matrix_group",
     "OrderParameter": "order_parameter",
+    "ReportSettings": "anisotropy",
     "SupercellGroup": "supercell",
+    "anisotropy_report": "anisotropy",
     "breaking_set": "breaking_sets",
     "domain_variants": "variants",
     "invariant_count": "characters",
@@ -24,6 +27,7 @@ _EXPORTS = {
     "normaliser": "point_groups",
     "point_group": "point_groups",
     "point_group_name": "point_groups",
+    "shuffle_frames": "anisotropy",
     "supercell_irreps": "irreps",
 }
 
