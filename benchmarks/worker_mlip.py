@@ -11,11 +11,14 @@ import worker
 import mlip
 from mlip import Potential
 from mlip.derivatives import evaluate
+from mlip.inference import for_inference
 
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
+    tables = settings.pop("tables", True)
     potential = Potential.from_config(settings, ["Si"]).eval().requires_grad_(False)
+    potential = for_inference(potential) if tables else potential
     graph = potential.graph(structures.silicon())
     facts = {
         "package": f"curie-mlip {mlip.__version__}",
