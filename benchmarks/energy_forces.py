@@ -21,7 +21,11 @@ from alternate import KEEP_MEMORY, Worker, machine, take_turns
 from peers import mace, nequip, ours, sevenn, table
 from structures import NAMED
 
-PEERS: dict[str, Callable[[dict[str, str], bool], Worker]] = {"nequip": nequip, "sevenn": sevenn, "mace": mace}
+PEERS: dict[str, Callable[[dict[str, str], bool], Worker]] = {
+    "nequip": nequip,
+    "sevenn": sevenn,
+    "mace": lambda task, _: mace(task),
+}
 MODELS: dict[str, dict[str, Any]] = {
     "linear": {},
     "linear, no tables": {"tables": False},

@@ -31,7 +31,7 @@ def sevenn(task: dict[str, Any], parity: bool) -> Worker:
     return Worker("SevenNet", "worker_sevenn.py", {**task, "model": model}, python_of("sevenn"))
 
 
-def mace(task: dict[str, Any], parity: bool = False) -> Worker:
+def mace(task: dict[str, Any]) -> Worker:
     """MACE, two layers, correlation three; it has no switch for parity."""
     return Worker("MACE 32×0e+1o+2e", "worker_mace.py", {**task, "model": MACE}, python_of("mace"))
 
