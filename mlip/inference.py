@@ -25,9 +25,9 @@ TOLERANCE = 2e-9
 def for_inference(potential: Potential) -> Potential:
     """A frozen copy for energies, forces and stress, whose radial networks are tables.
 
-    Only in float32, whose rounding hides the error of the splines, and only where the tables are small and follow
-    the networks closely: otherwise the copy computes what the original does. The copy has first derivatives alone:
-    Hessians and training need the original, and raise an error here.
+    Only in float32, whose rounding hides the error of the splines; on the CPU, where it was measured to pay; and
+    where the tables are small and follow the networks closely. Otherwise the copy computes what the original does.
+    A copy with tables has first derivatives alone: Hessians and training need the original, and raise an error.
 
     Args:
         potential: The potential; left as it is.
@@ -36,7 +36,7 @@ def for_inference(potential: Potential) -> Potential:
         The copy.
     """
     copy = deepcopy(potential).eval().requires_grad_(False)
-    if potential.dtype == torch.float32:
+    if potential.dtype == torch.float32 and potential.device.type == "cpu":
         tables = _tables(deepcopy(potential).double().network)
         if tables is not None:
             _put(tables, copy)
@@ -55,20 +55,26 @@ def _put(tables: dict[str, nn.Module], copy: Potential) -> None:
 @torch.no_grad()
 def _tables(network: Network) -> dict[str, nn.Module] | None:
     """A table for each radial network of a network in float64, by name; None where they do not serve."""
-    sampler = _Sampler(network)
     found = {name: m for name, m in network.named_modules() if isinstance(m, RadialNetwork | PathWeights)}
+    if _bytes(network, list(found.values())) > MAX_TABLE_BYTES:
+        return None
+    sampler = _Sampler(network)
     tables: dict[str, nn.Module] = {}
-    size = 0
     for name, module in found.items():
-        nodes, halfway = module.columns(sampler.nodes), module.columns(sampler.halfway)
-        coefficients = sampler.coefficients(nodes)
-        size += 4 * coefficients.numel()
-        table = Table(coefficients, module.split).double()
-        error = (table.columns(sampler.address) - halfway).abs().max() / halfway.abs().max()
-        if size > MAX_TABLE_BYTES or error > TOLERANCE:
+        table = Table(sampler.coefficients(module.columns(sampler.nodes)), module.split)
+        expected = module.columns(sampler.halfway)
+        error = (table.columns(sampler.address) - expected).abs().max() / expected.abs().max()
+        if not error <= TOLERANCE:
             return None
         tables[name] = table
     return tables
+
+
+def _bytes(network: Network, modules: list[RadialNetwork | PathWeights]) -> int:
+    """What the tables would take in float32."""
+    rows = network.num_species**2 * Addressing(network.settings.cutoff, network.num_species).rows
+    hidden = torch.zeros(1, network.settings.radial_width, dtype=torch.float64)
+    return 4 * rows * sum(module.columns(hidden).shape[1] for module in modules)
 
 
 class _Sampler:

@@ -17,7 +17,6 @@ import torch
 from scipy.interpolate import make_interp_spline
 from torch import Tensor, nn
 
-from mlip.nn.constants import Constants
 from mlip.nn.geometry import EdgeGeometry
 
 CELLS = 768
@@ -55,6 +54,11 @@ class Addressing(nn.Module):
         self.register_buffer("powers", torch.arange(_DEGREE + 1), persistent=False)
 
     @property
+    def rows(self) -> int:
+        """Rows of a table for each pair of species."""
+        return (CELLS + 1) * (_DEGREE + 1)
+
+    @property
     def nodes(self) -> Tensor:
         """(n,), Å, float64: the borders of the cells, where the functions are sampled; some are negative."""
         return (torch.arange(-_MARGIN, CELLS + _MARGIN + 1, dtype=torch.float64) - 0.5) * self.step
@@ -81,8 +85,8 @@ class Addressing(nn.Module):
         u = (position - cell).to(length.dtype)
         square = u.square()
         weights = torch.cat([torch.ones_like(u), u, square, u * square, square.square(), u * square.square()], 1)
-        first = (source * self.num_species + target) * (CELLS + 1) + cell.squeeze(1).long()
-        return Address(first.unsqueeze(1) * (_DEGREE + 1) + self.powers, weights)
+        first = (source * self.num_species + target) * self.rows + cell.squeeze(1).long() * (_DEGREE + 1)
+        return Address(first.unsqueeze(1) + self.powers, weights)
 
 
 class Table(nn.Module):
@@ -93,9 +97,11 @@ class Table(nn.Module):
         split: Columns (E, F) → what the network hands to its layer.
     """
 
+    coefficients: Tensor
+
     def __init__(self, coefficients: Tensor, split: Callable[[Tensor], Any]) -> None:
         super().__init__()
-        self.constants = Constants(coefficients=coefficients)
+        self.register_buffer("coefficients", coefficients, persistent=False)
         self.split = split
 
     def forward(self, address: Address) -> Any:
@@ -104,5 +110,6 @@ class Table(nn.Module):
 
     def columns(self, address: Address) -> Tensor:
         """(E, F), splines at the addresses."""
-        table = self.constants.coefficients
-        return nn.functional.embedding_bag(address.rows, table, mode="sum", per_sample_weights=address.weights)
+        return nn.functional.embedding_bag(
+            address.rows, self.coefficients, mode="sum", per_sample_weights=address.weights
+        )
