@@ -11,7 +11,7 @@ from environments import python_of
 OURS = {"num_layers": 4, "num_channels": 32, "lmax": 2, "cutoff": 5.0, "node_square": False}
 NEQUIP = {"num_layers": 4, "num_features": 32, "l_max": 2}
 SEVENN = {"num_convolution_layer": 4, "channel": 32, "lmax": 2}
-MACE = {"hidden_irreps": "32x0e+32x1o+32x2e"}
+MACE = {"hidden_irreps": "32x0e+32x1o+32x2e", "max_ell": 2}
 
 
 def ours(name: str, task: dict[str, Any], **changes: Any) -> Worker:

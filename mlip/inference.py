@@ -14,6 +14,7 @@ from mlip.nn.network import Network
 from mlip.nn.radial_table import Addressing, Table
 
 if TYPE_CHECKING:
+    from mlip.graph import AtomicGraph
     from mlip.potential import Potential
 
 # Tables grow with the square of the number of species; beyond this the networks stay.
@@ -21,13 +22,22 @@ MAX_TABLE_BYTES = 2**28
 # Largest error of a table between its nodes, relative to its largest value: a thirtieth of float32's rounding.
 TOLERANCE = 2e-9
 
+# A table costs some 50 ms for each pair of species, and saves 2 to 3 µs for each edge of an evaluation.
+_EDGES_PER_PAIR = 200
+
+
+def tables_repay(potential: Potential, graph: AtomicGraph) -> bool:
+    """Whether about a hundred evaluations of such a graph repay the making of tables."""
+    return graph.num_edges >= _EDGES_PER_PAIR * len(potential.species) ** 2
+
 
 def for_inference(potential: Potential) -> Potential:
     """A frozen copy for energies, forces and stress, whose radial networks are tables.
 
     Only in float32, whose rounding hides the error of the splines; on the CPU, where it was measured to pay; and
     where the tables are small and follow the networks closely. Otherwise the copy computes what the original does.
-    A copy with tables has first derivatives alone: Hessians and training need the original, and raise an error.
+    A copy with tables has first derivatives alone: Hessians and training need the original, and raise an error; so
+    does saving, which needs the weights.
 
     Args:
         potential: The potential; left as it is.

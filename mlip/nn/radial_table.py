@@ -17,6 +17,7 @@ import torch
 from scipy.interpolate import make_interp_spline
 from torch import Tensor, nn
 
+from mlip.errors import InputError
 from mlip.nn.geometry import EdgeGeometry
 
 CELLS = 768
@@ -47,6 +48,8 @@ class Addressing(nn.Module):
         cutoff: Å.
         num_species: Species the potential knows.
     """
+
+    powers: Tensor
 
     def __init__(self, cutoff: float, num_species: int) -> None:
         super().__init__()
@@ -112,4 +115,9 @@ class Table(nn.Module):
         """(E, F), splines at the addresses."""
         return nn.functional.embedding_bag(
             address.rows, self.coefficients, mode="sum", per_sample_weights=address.weights
+        )
+
+    def _save_to_state_dict(self, *_: Any) -> None:
+        raise InputError(
+            "a potential with tables has lost the weights of its radial networks", mend="use the original"
         )

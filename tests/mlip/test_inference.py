@@ -11,6 +11,7 @@ from ase import Atoms
 
 from mlip import MLIPCalculator, Potential
 from mlip.derivatives import evaluate, hessian
+from mlip.errors import InputError
 from mlip.inference import _put, _tables, for_inference
 from mlip.nn.network import RadialEmbedding
 from mlip.nn.radial_table import Addressing, Table
@@ -99,12 +100,28 @@ def test_the_original_is_left_alone(single, cluster):
     assert all(parameter.requires_grad for parameter in single.parameters())
 
 
-def test_second_derivatives_of_tables_are_refused_and_the_calculator_gives_exact_ones(potential_for, cluster):
-    potential = smooth(potential_for(cluster))
+def test_second_derivatives_of_tables_are_refused_and_the_calculator_gives_exact_ones(potential_for, triclinic):
+    crystal = triclinic * (3, 3, 2)
+    potential = smooth(potential_for(triclinic))
     with pytest.raises(RuntimeError, match="not implemented"):
-        hessian(for_inference(potential), potential.graph(cluster))
-    exact = deepcopy(potential).double()
-    calculator = MLIPCalculator(potential)
-    assert calculator.get_property("forces", cluster).shape == (5, 3)
-    expected = hessian(exact, exact.graph(cluster)).numpy()
-    np.testing.assert_allclose(calculator.get_hessian(cluster), expected, atol=1e-12 * np.abs(expected).max())
+        hessian(for_inference(potential), potential.graph(triclinic))
+    exact, calculator = deepcopy(potential).double(), MLIPCalculator(potential)
+    found = calculator.get_property("forces", crystal)
+    reference = evaluate(exact, exact.graph(crystal)).forces.numpy()
+    assert calculator._fast_members is not None
+    np.testing.assert_allclose(found, reference, atol=1e-5 * np.abs(reference).max())
+    expected = hessian(exact, exact.graph(triclinic)).numpy()
+    np.testing.assert_allclose(calculator.get_hessian(triclinic), expected, atol=1e-12 * np.abs(expected).max())
+
+
+def test_the_calculator_makes_no_tables_for_a_molecule(potential_for, cluster):
+    calculator = MLIPCalculator(smooth(potential_for(cluster)))
+    calculator.get_property("energy", cluster)
+    assert calculator._fast_members is None
+
+
+def test_a_potential_with_tables_is_not_saved(potential_for, cluster, tmp_path):
+    fast = for_inference(smooth(potential_for(cluster)))
+    with pytest.raises(InputError, match="use the original"):
+        fast.save(tmp_path / "fast.mlip")
+    assert not list(tmp_path.iterdir())
