@@ -117,7 +117,7 @@ class Table(nn.Module):
             address.rows, self.coefficients, mode="sum", per_sample_weights=address.weights
         )
 
-    def _save_to_state_dict(self, *_: Any) -> None:
+    def _save_to_state_dict(self, *_: Any, **__: Any) -> None:
         raise InputError(
             "a potential with tables has lost the weights of its radial networks", mend="use the original"
         )
