@@ -19,6 +19,7 @@ from mlip.bloch_derivatives import BlochDerivatives
 from mlip.derivatives import evaluate, hessian, hessian_vector_product
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, species_index
+from mlip.inference import for_inference, tables_repay
 from mlip.neighbors import SkinNeighbors
 from mlip.potential import Potential, resolve_dtype
 from mlip.ranges import TrainingRanges
@@ -83,6 +84,7 @@ class MLIPCalculator(Calculator):
         self._all_direct = all(p.settings.forces == "direct" for p in self.potentials)
         self._warned = False
         self._exact_members: list[Potential] | None = None
+        self._fast_members: list[Potential] | None = None
         if len(self.potentials) > 1:
             spreads = ["energy_std", "forces_std", "stress_std"]
             self.implemented_properties = [*self.implemented_properties, *spreads]
@@ -121,7 +123,7 @@ class MLIPCalculator(Calculator):
         graph = self._graph(structure)
         asked = any("stress" in name for name in properties)
         with_stress = asked or (bool(structure.pbc.all()) and not self._all_direct)
-        members = [self._evaluate(potential, graph, with_stress) for potential in self.potentials]
+        members = [self._evaluate(potential, graph, with_stress) for potential in self._members(graph)]
         self.results = members[0]
         if len(members) > 1:
             shared = set.intersection(*(set(m) for m in members))
@@ -284,6 +286,12 @@ class MLIPCalculator(Calculator):
             if name in members[0]:
                 self.results[f"{name}_std"] = np.std([m[name] for m in members], axis=0, ddof=1)
         self.results["energy_std"] = float(self.results["energy_std"])
+
+    def _members(self, graph: AtomicGraph) -> list[Potential]:
+        """What is evaluated: with tables from the first structure on that is large enough to repay them."""
+        if self._fast_members is None and tables_repay(self.potential, graph):
+            self._fast_members = [for_inference(p) for p in self.potentials]
+        return self._fast_members or self.potentials
 
     def _exact(self) -> list[Potential]:
         """The members in float64, copied when first needed."""
