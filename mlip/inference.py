@@ -46,8 +46,10 @@ def for_inference(potential: Potential) -> Potential:
         The copy.
     """
     copy = deepcopy(potential).eval().requires_grad_(False)
-    if potential.dtype == torch.float32 and potential.device.type == "cpu":
-        tables = _tables(deepcopy(potential).double().network)
+    serves = potential.dtype == torch.float32 and potential.device.type == "cpu"
+    network = deepcopy(potential).double().network
+    if serves and isinstance(network, Network):  # converted networks keep their own radial functions
+        tables = _tables(network)
         if tables is not None:
             _put(tables, copy)
     return copy

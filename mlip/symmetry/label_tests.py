@@ -55,7 +55,7 @@ class Residuals:
             labels = [float(structures[k].energy or 0.0) / len(structures[k]) for k in chosen]
             kinds = [structures[k].atoms.symbols.formula.reduce()[0].format("hill") for k in chosen]
             left = residuals(labels, [energies[k] for k in chosen], kinds)
-        push = [np.ravel(structures[k].forces) - forces[k] for k in chosen] if "forces" in needs else None
+        push = [np.ravel(np.asarray(structures[k].forces)) - forces[k] for k in chosen] if "forces" in needs else None
         return cls(np.array(chosen), left, push)
 
 
