@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import mlip
 from mlip.errors import MLIPError
@@ -20,6 +20,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "demo",
         "The main job end to end on the embedded silicon set, with figures.",
     ),
+    "init": (
+        "mlip.training.init_cli",
+        "init",
+        "Write a configuration from what a data set holds, with a forecast of its cost.",
+    ),
     "train": (
         "mlip.training.cli",
         "train",
@@ -30,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "evaluate",
         "Errors of a model on labelled frames, per type, with parity plots.",
     ),
+    "schema": ("mlip.training.init_cli", "schema", "The settings of a training run as JSON schema, for editors."),
     "info": ("mlip.cli", "info", "What a model is, what it was trained on, how good it is."),
     "data": ("mlip.datasets.cli", "data", "Inspect, convert and split labelled structures."),
     "check": (
@@ -63,6 +69,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 class LazyGroup(TyperGroup):
     """A command group that imports a command's module when the command is asked for."""
 
+    _only_names = False
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Names in the order of the table."""
         return list(COMMANDS)
@@ -71,13 +79,23 @@ class LazyGroup(TyperGroup):
         """Import and build one command."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute, _ = COMMANDS[cmd_name]
+        module, attribute, text = COMMANDS[cmd_name]
+        if self._only_names:
+            return TyperCommand(cmd_name, help=text)
         target = getattr(import_module(module), attribute)
         if isinstance(target, typer.Typer):
             return typer.main.get_command(target)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name=cmd_name)(target)
         return typer.main.get_command(single)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete the names of commands from the table, without importing anything."""
+        self._only_names = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._only_names = False
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """List the commands from the table, without importing anything."""

@@ -55,7 +55,7 @@ def evaluate(
     from mlip.training.evaluation import evaluate as run
     from mlip.training.figures import save_figure
 
-    result = run(model, data, keys=_pairs(key, "--key"), units=_pairs(unit, "--unit"), pbc=pbc, index=index)
+    result = run(model, data, keys=pairs(key, "--key"), units=pairs(unit, "--unit"), pbc=pbc, index=index)
     files: list[Path] = []
     if plot:
         folder = output_folder(out or Path(f"{Path(data.replace(':', '-')).stem}-evaluate"), force=force)
@@ -69,7 +69,7 @@ def evaluate(
         console.print(f"wrote {file}", highlight=False)
 
 
-def _pairs(items: Sequence[str] | None, option: str) -> dict[str, str] | None:
+def pairs(items: Sequence[str] | None, option: str) -> dict[str, str] | None:
     """``["energy=Energy"]`` → {"energy": "Energy"}."""
     if not items:
         return None

@@ -66,6 +66,10 @@ class RunSettings(Settings):
         return name
 
 
+# What stands for a list of files: a path, an entry, or a list of either.
+_SHORT = str | DatasetEntry | list[str | DatasetEntry]
+
+
 class E0Settings(Settings):
     """Energies of isolated atoms, subtracted from the labels."""
 
@@ -101,9 +105,14 @@ class DataSettings(Settings):
     test: list[DatasetEntry] = Field(default_factory=list, description="Files evaluated once, at the end.")
     e0: E0Settings = Field(default_factory=E0Settings, description="Energies of isolated atoms.")
 
-    @field_validator("train", "validation", "test", mode="before")
+    @field_validator("train", "test", mode="before", json_schema_input_type=_SHORT)
     @classmethod
     def _paths_are_entries(cls, value: Any) -> Any:
+        return _as_entries(value)
+
+    @field_validator("validation", mode="before", json_schema_input_type=float | _SHORT)
+    @classmethod
+    def _validation_is_a_number_or_entries(cls, value: Any) -> Any:
         return value if isinstance(value, str) and _is_number(value) else _as_entries(value)
 
     @field_validator("validation")
@@ -268,7 +277,12 @@ class HessianSettings(Settings):
         description="Labels, drawn once with the run's seed, whose whole matrix each validation computes.",
     )
 
-    @field_validator("data", "validation", mode="before")
+    @field_validator(
+        "data",
+        "validation",
+        mode="before",
+        json_schema_input_type=str | CurvatureEntry | list[str | CurvatureEntry] | None,
+    )
     @classmethod
     def _paths_are_entries(cls, value: Any) -> Any:
         return _as_entries(value)
