@@ -98,6 +98,13 @@ def md(
     stop_outside: Annotated[
         bool, typer.Option("--stop-outside", help="Stop on leaving the range of the training data.")
     ] = False,
+    harvest: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep frames where a committee's forces differ by more (eV/Å) or the training ranges are left.",
+            metavar="THRESHOLD",
+        ),
+    ] = None,
     drift_limit: Annotated[float, typer.Option(help="Drift allowed, meV/atom/ps.")] = 1.0,
     calculator: Calculator = None,
     out: Out = None,
@@ -107,10 +114,14 @@ def md(
     dtype: Dtype = None,
     index: Index = -1,
 ) -> None:
-    """Molecular dynamics: log, trajectory, restart file, figure, and the drift of the conserved quantity."""
-    from mlip.md.dynamics import outside_training, run_md
+    """Molecular dynamics: log, trajectory, restart file, figure, and the drift of the conserved quantity.
 
-    calc, structures = model_and_structures(files, calculator, device, dtype)
+    Several models are a committee: their mean forces move the atoms.
+    """
+    from mlip.md.dynamics import outside_training, run_md
+    from mlip.md.harvest import Harvest
+
+    calc, structures = model_and_structures(files, calculator, device, dtype, committee=True)
     settings = {"ensemble": ensemble, "temperature": temperature, "seed": seed}
     report = CommandReport("md", inputs={"files": files, "calculator": calculator, **settings})
     several, outside = len(structures) > 1, outside_training(calc)
@@ -121,6 +132,7 @@ def md(
             folder = (out / name if several else out) if out is not None else Path(name)
         else:
             folder = folder_for(path, "md", out, several=several, force=force)
+        keep = None if harvest is None else Harvest(folder / "harvested.xyz", calc, harvest)
         result = run_md(
             atoms,
             calc,
@@ -138,6 +150,7 @@ def md(
             log_every=log_every,
             stop_when=outside if stop_outside else None,
             warn_when=None if stop_outside else outside,
+            observe=keep,
             drift_limit=drift_limit,
             progress=bar(f"{path.name} {ensemble}"),
             pressure=pressure,
@@ -149,7 +162,8 @@ def md(
         report.files.append(save_figure(result.plot(), folder / "md.png"))
         report.checks += named(result.checks, path, several=several)
         merge(report, path, result.to_dict(), several=several)
-        for line in result.lines:
+        report.files += [] if keep is None or not keep.kept else [keep.path]
+        for line in [*result.lines, *([] if keep is None else [keep.line])]:
             console.print(f"{path}: {line}", highlight=False, soft_wrap=True)
     finish(report, json)
 

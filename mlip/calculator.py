@@ -15,6 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlip.bloch import dynamical_matrix
 from mlip.bloch_derivatives import BlochDerivatives
+from mlip.calibration import Calibration, expand
 from mlip.derivatives import evaluate, hessian, hessian_vector_product
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, species_index
@@ -30,15 +31,17 @@ class MLIPCalculator(Calculator):
     """A potential as an ASE calculator.
 
     Computes energy, free_energy and energies (eV), forces (eV/Å) and, for structures periodic in all three
-    directions, stress (eV/Å³). With several models it is a committee: results are means, and ``energy_std``,
-    ``forces_std`` and ``stress_std`` appear beside them. Forces of a model with ``forces: direct`` are those of its
-    second readout; they are no derivatives, and Hessians and dynamical matrices are refused.
+    directions, stress (eV/Å³). With several models it is a committee: results are means, and their standard
+    deviations ``energy_std``, ``forces_std`` and ``stress_std`` (n − 1 in the denominator) appear beside them.
+    Forces of a model with ``forces: direct`` are those of its second readout; they are no derivatives, and Hessians
+    and dynamical matrices are refused.
 
     Args:
-        model: A model file, a Potential, or a list of either.
+        model: A model file, a pattern such as ``"runs/si-committee/*/best.mlip"``, a Potential, or a list of these.
         device: Where to compute.
         dtype: ``"float32"``, ``"float64"``, or None: as stored. Hessians and dynamical matrices always use float64.
         skin: Extra radius of the neighbour list, Å.
+        calibration: Factors on the committee's standard deviations; None: as they are.
 
     Raises:
         InputError: A model cannot be read, or the committee's members differ in species or cutoff.
@@ -54,12 +57,12 @@ class MLIPCalculator(Calculator):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
         skin: float = 0.5,
+        calibration: Calibration | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        members = [model] if isinstance(model, str | Path | Potential) else list(model)
-        if not members:
-            raise InputError("no model given")
+        members = _members(model)
+        self.calibration = calibration
         self.potentials = [_open(member, device, dtype) for member in members]
         _check_committee(self.potentials)
         self.potential = self.potentials[0]
@@ -224,7 +227,8 @@ class MLIPCalculator(Calculator):
     def _add_spread(self, members: list[dict[str, Any]]) -> None:
         for name in ("energy", "forces", "stress"):
             if name in members[0]:
-                self.results[f"{name}_std"] = np.std([m[name] for m in members], axis=0, ddof=1)
+                spread = np.std([m[name] for m in members], axis=0, ddof=1)
+                self.results[f"{name}_std"] = spread * (self.calibration.scale(name) if self.calibration else 1.0)
         self.results["energy_std"] = float(self.results["energy_std"])
 
     def _exact(self) -> list[Potential]:
@@ -249,6 +253,15 @@ class MLIPCalculator(Calculator):
 
 def _equal(a: np.ndarray, b: np.ndarray, tol: float) -> bool:
     return np.array_equal(a, b) or (tol > 0 and np.allclose(a, b, rtol=0, atol=tol))
+
+
+def _members(model: Model | Sequence[Model]) -> list[Model]:
+    """The models one by one, patterns expanded."""
+    given = [model] if isinstance(model, str | Path | Potential) else list(model)
+    members = [m for one in given for m in (expand(one) if isinstance(one, str) else [one])]
+    if not members:
+        raise InputError("no model given")
+    return members
 
 
 def _open(model: Model, device: str | torch.device, dtype: str | torch.dtype | None) -> Potential:

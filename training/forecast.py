@@ -76,15 +76,11 @@ class Forecast:
 
     def lines(self) -> list[str]:
         """Two lines for people."""
+        step = f"a step of {self.batch_size} frames takes {1e3 * self.step:.0f} ms here, an epoch {self.epoch:.3g} s"
+        size = f"{self.parameters} parameters, {self.neighbors:.0f} neighbours"
         return [
-            (
-                f"a step of {self.batch_size} frames takes {1e3 * self.step:.0f} ms here, an epoch {self.epoch:.3g} s: "
-                f"{self.run_minutes:.3g} minutes are {self.run_epochs:.0f} epochs"
-            ),
-            (
-                f"memory about {self.memory / 2**30:.2g} GiB; {self.parameters} parameters, "
-                f"{self.neighbors:.0f} neighbours"
-            ),
+            f"{step}: {self.run_minutes:.3g} minutes are {self.run_epochs:.0f} epochs",
+            f"memory about {self.memory / 2**30:.2g} GiB; {size}",
         ]
 
 

@@ -57,7 +57,10 @@ def _check_same(file: Path, settings: TrainingSettings) -> None:
 
 
 def _fixed(section: Any) -> Any:
-    return {k: v for k, v in section.items() if k not in _FREE} if isinstance(section, dict) else section
+    """What may not change; a setting that is null and one that did not exist yet are the same."""
+    if not isinstance(section, dict):
+        return section
+    return {k: v for k, v in section.items() if k not in _FREE and v is not None}
 
 
 def _first_difference(before: Any, now: Any, key: str) -> str:

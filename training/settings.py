@@ -104,6 +104,9 @@ class DataSettings(Settings):
     )
     test: list[DatasetEntry] = Field(default_factory=list, description="Files evaluated once, at the end.")
     e0: E0Settings = Field(default_factory=E0Settings, description="Energies of isolated atoms.")
+    split_seed: int | None = Field(
+        default=None, ge=0, description="Seed of the draw of `validation`; null: the run's. Equal in a committee."
+    )
 
     @field_validator("train", "test", mode="before", json_schema_input_type=_SHORT)
     @classmethod

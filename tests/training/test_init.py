@@ -185,7 +185,9 @@ def complete(words):
     """What the shell would offer."""
     env = {**os.environ, "_MLIP_COMPLETE": "complete_bash", "COMP_WORDS": words}
     env["COMP_CWORD"] = str(len(words.split(" ")) - 1)
-    result = subprocess.run([sys.executable, "-m", "mlip"], env=env, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-m", "mlip"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
     return result.stdout.split()
 
 
