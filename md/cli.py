@@ -9,7 +9,7 @@ import typer
 
 from mlip.errors import InputError
 from mlip.md.many import Origin, Outcome, for_each
-from mlip.md.options import Calculator, Device, Dtype, Files, Force, Index, Json, Out, Resume
+from mlip.md.options import Calculator, Device, Dtype, Files, Force, Index, Json, Out, Resume, ShardIndex, Shards
 from mlip.md.session import (
     bar,
     console,
@@ -21,6 +21,7 @@ from mlip.md.session import (
     read_structure,
     save_figure,
 )
+from mlip.md.shards import shard_from
 from mlip.report import CommandReport
 
 
@@ -38,6 +39,8 @@ def relax(
     out: Out = None,
     force: Force = False,
     resume: Resume = False,
+    shards: Shards = None,
+    shard_index: ShardIndex = None,
     json: Json = None,
     device: Device = "cpu",
     dtype: Annotated[str | None, typer.Option("--dtype", help="float32 or float64.")] = "float64",
@@ -70,7 +73,9 @@ def relax(
 
     models = [] if calculator is not None else files[:1]
     origin = Origin.of(context, "relax", models)
-    errors = for_each(structures, work, origin, report, out=out, force=force, resume=resume)
+    errors = for_each(
+        structures, work, origin, report, out=out, force=force, resume=resume, shard=shard_from(shards, shard_index)
+    )
     finish(report, json, errors=errors)
 
 

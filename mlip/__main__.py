@@ -58,6 +58,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "elastic": ("mlip.md.elastic_cli", "elastic", "Elastic constants, moduli, sound and Debye temperature."),
     "eos": ("mlip.md.elastic_cli", "eos", "Equation of state: volume, bulk modulus and its derivative."),
     "qha": ("mlip.md.elastic_cli", "qha", "Thermal expansion in the quasi-harmonic approximation."),
+    "merge": ("mlip.md.merge_cli", "merge", "Merge the results of --shards; refuses duplicates and holes."),
     "symmetry": (
         "mlip.md.symmetry_cli",
         "symmetry",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy.special import erfinv
 
@@ -49,7 +50,7 @@ def _coverage(axes: Axes, spread: Any, scale: float) -> None:
         axes.plot(100 * expected, observed, style, color=color, label=text, linewidth=1.3)
     axes.axvline(68.27, color="0.8", linewidth=0.8, zorder=0)
     axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal", xlabel="expected within (%)", ylabel="found within (%)")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="best")
 
 
 def _errors(axes: Axes, spread: Any, scale: float, quantity: tuple[str, str, float]) -> None:
@@ -65,6 +66,10 @@ def _errors(axes: Axes, spread: Any, scale: float, quantity: tuple[str, str, flo
     low, high = np.percentile(bar, 0.2), max(np.percentile(bar, 99.8), rms.max())
     axes.plot([low / 2, 2 * high], [low / 2, 2 * high], color="0.4", linewidth=0.8, zorder=2, label="error = σ")
     axes.set(xscale="log", yscale="log", xlim=(low / 1.3, high * 1.3), ylim=(low / 10, high * 5))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if axis is axes.xaxis else (1.0,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.set(xlabel=f"committee σ ({unit})", ylabel=f"|error| ({unit})")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     axes.grid(alpha=0.25)
