@@ -208,7 +208,9 @@ class _Run:
             "species": species,
             "dtype": _DTYPES[self.settings.training.dtype],
         }
-        return FrameSet("train", data.train, **options), FrameSet("validation", data.validation, **options)
+        memory = self.settings.training.graph_memory * 2**30
+        training = FrameSet("train", data.train, memory=0.9 * memory, **options)
+        return training, FrameSet("validation", data.validation, memory=0.1 * memory, **options)
 
     def _curvature(self, training: FrameSet, validation: FrameSet, species: Sequence[str]) -> CurvatureData | None:
         settings = self.settings.hessian

@@ -195,6 +195,9 @@ class LoopSettings(Settings):
     dtype: Literal["float32", "float64"] = Field(default="float32", description="Precision of the network.")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1.")
     threads: int = Field(default=1, ge=1, description="CPU threads of torch.")
+    graph_memory: float = Field(
+        default=2.0, ge=0, description="Memory for graphs that are kept (GiB); the others are built when needed."
+    )
 
     @model_validator(mode="after")
     def _it_ends(self) -> Self:
