@@ -107,7 +107,7 @@ def test_weights_that_are_not_finite_are_refused(path, value):
 )
 def test_impossible_sizes_are_refused(path, change):
     rewrite(path, normalization=change)
-    with pytest.raises(InputError, match="possible value|incomplete header"):
+    with pytest.raises(InputError, match=r"possible value|incomplete header"):
         Potential.load(path)
 
 
