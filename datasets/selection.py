@@ -122,10 +122,10 @@ def select_frames(
     """
     if not 1 <= count <= len(frames):
         raise InputError(f"{count} of {len(frames)} frames cannot be chosen", key="count")
-    pool, spread = np.arange(len(frames)), None
+    pool, spread = list(range(len(frames))), None
     if committee is not None:
         spread = _disagreement(frames, committee)
-        pool = np.sort(np.argsort(-spread)[: _POOL * count])
+        pool = sorted(np.argsort(-spread)[: _POOL * count].tolist())
     species = elements([*frames, *known])
     points = descriptors([frames[i] for i in pool], species, cutoff)
     others = descriptors(known, species, cutoff) if known else None
@@ -135,7 +135,7 @@ def select_frames(
     chosen, gaps = farthest_points(
         scaled, count, None if others is None else (others - centre)[:, used] / width[used]
     )
-    picked = [int(pool[i]) for i in chosen]
+    picked = [pool[i] for i in chosen]
     return picked, gaps if spread is None else spread[picked]
 
 

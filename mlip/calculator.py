@@ -258,7 +258,7 @@ def _equal(a: np.ndarray, b: np.ndarray, tol: float) -> bool:
 def _members(model: Model | Sequence[Model]) -> list[Model]:
     """The models one by one, patterns expanded."""
     given = [model] if isinstance(model, str | Path | Potential) else list(model)
-    members = [m for one in given for m in (expand(one) if isinstance(one, str) else [one])]
+    members: list[Model] = [m for one in given for m in (expand(one) if isinstance(one, str) else [one])]
     if not members:
         raise InputError("no model given")
     return members

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -95,7 +95,12 @@ def evaluate(
     if len(files) < 2:
         raise InputError("a MODEL and labelled frames are needed", mend="mlip evaluate MODEL DATA")
     models, data = [path for pattern in files[:-1] for path in expand(pattern)], files[-1]
-    reading = {"keys": pairs(key, "--key"), "units": pairs(unit, "--unit"), "pbc": pbc, "index": index}
+    reading: dict[str, Any] = {
+        "keys": pairs(key, "--key"),
+        "units": pairs(unit, "--unit"),
+        "pbc": pbc,
+        "index": index,
+    }
     committee = None
     if len(models) > 1:
         committee = evaluate_committee(models, data, **reading)
