@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from mlip.bloch import dynamical_matrix
 from mlip.bloch_derivatives import BlochDerivatives
+from mlip.calibration import Calibration, expand
 from mlip.derivatives import evaluate, hessian, hessian_vector_product
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, species_index
@@ -41,17 +42,19 @@ class MLIPCalculator(Calculator):
     """A potential as an ASE calculator.
 
     Computes energy, free_energy and energies (eV), forces (eV/Å) and, for structures periodic in all three
-    directions, stress (eV/Å³). With several models it is a committee: results are means, and ``energy_std``,
-    ``forces_std`` and ``stress_std`` appear beside them. Forces of a model with ``forces: direct`` are those of its
-    second readout; they are no derivatives, and Hessians and dynamical matrices are refused.
+    directions, stress (eV/Å³). With several models it is a committee: results are means, and their standard
+    deviations ``energy_std``, ``forces_std`` and ``stress_std`` (n − 1 in the denominator) appear beside them.
+    Forces of a model with ``forces: direct`` are those of its second readout; they are no derivatives, and Hessians
+    and dynamical matrices are refused.
 
     Args:
-        model: A model file, a Potential, or a list of either.
+        model: A model file, a pattern such as ``"runs/si-committee/*/best.mlip"``, a Potential, or a list of these.
         device: Where to compute.
         dtype: ``"float32"``, ``"float64"``, or None: as stored. Hessians and dynamical matrices always use float64.
         skin: Extra radius of the neighbour list, Å.
         frame: (3, 3), v_structure = frame @ v_lab, for structures without ``atoms.info["frame"]``; a model with
             relaxed weights needs one. What then no longer holds is in ``lost_symmetries``, and said once.
+        calibration: Factors on the committee's standard deviations; None: as they are.
 
     Raises:
         InputError: A model cannot be read, or the committee's members differ in species or cutoff.
@@ -68,13 +71,13 @@ class MLIPCalculator(Calculator):
         dtype: str | torch.dtype | None = None,
         skin: float = 0.5,
         frame: ArrayLike | None = None,
+        calibration: Calibration | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.frame = None if frame is None else frame_matrix(frame)
-        members = [model] if isinstance(model, str | Path | Potential) else list(model)
-        if not members:
-            raise InputError("no model given")
+        members = _members(model)
+        self.calibration = calibration
         self.potentials = [_open(member, device, dtype) for member in members]
         _check_committee(self.potentials)
         self.potential = self.potentials[0]
@@ -284,7 +287,8 @@ class MLIPCalculator(Calculator):
     def _add_spread(self, members: list[dict[str, Any]]) -> None:
         for name in ("energy", "forces", "stress"):
             if name in members[0]:
-                self.results[f"{name}_std"] = np.std([m[name] for m in members], axis=0, ddof=1)
+                spread = np.std([m[name] for m in members], axis=0, ddof=1)
+                self.results[f"{name}_std"] = spread * (self.calibration.scale(name) if self.calibration else 1.0)
         self.results["energy_std"] = float(self.results["energy_std"])
 
     def _members(self, graph: AtomicGraph) -> list[Potential]:
@@ -319,6 +323,15 @@ def _same(a: Any, b: Any) -> bool:
 
 def _equal(a: np.ndarray, b: np.ndarray, tol: float) -> bool:
     return np.array_equal(a, b) or (tol > 0 and np.allclose(a, b, rtol=0, atol=tol))
+
+
+def _members(model: Model | Sequence[Model]) -> list[Model]:
+    """The models one by one, patterns expanded."""
+    given = [model] if isinstance(model, str | Path | Potential) else list(model)
+    members: list[Model] = [m for one in given for m in (expand(one) if isinstance(one, str) else [one])]
+    if not members:
+        raise InputError("no model given")
+    return members
 
 
 def _open(model: Model, device: str | torch.device, dtype: str | torch.dtype | None) -> Potential:
