@@ -15,19 +15,20 @@ from mlip.datasets import silicon
 from mlip.symmetry import ReportSettings, anisotropy_report
 from mlip.symmetry.orientations import evaluator_of
 
-SMALL = {"cutoff": 3.5, "num_layers": 2, "num_channels": 4, "lmax": 2, "radial_width": 8}
-THETA = {"2e": [0.3, 0.1, -0.2, 0.4, 0.2]}
+SMALL = {"cutoff": 3.5, "num_layers": 2, "num_channels": 4, "lmax": 3, "radial_width": 8}
+# only θ·W means anything; with W as drawn this θ moves energies by meV, a tenth of what the random network says
+THETA = [60.0, 20.0, -40.0, 80.0, 40.0]
 
 
-def relaxed(sign: float = 1.0) -> Potential:
-    """Relaxed weights away from zero; with sign −1 the same function in another gauge, θ → −θ and W → −W."""
+def relaxed(gauge: float = 1.0) -> Potential:
+    """Relaxed weights away from zero; the same function in another gauge, θ → cθ and W → W/c; float64."""
     config = {**SMALL, "anisotropy": {"source": "learned", "irreps": "2e"}}
-    potential = Potential.from_config(config, ["Si"])
+    potential = Potential.from_config(config, ["Si"]).double()
     port = potential.network.port
     with torch.no_grad():
-        port.theta.copy_(sign * torch.tensor(THETA["2e"]))
+        port.theta.copy_(gauge * torch.tensor(THETA))
         for parameter in port.places.parameters():
-            parameter.mul_(sign)
+            parameter.div_(gauge)
     return potential
 
 
@@ -38,27 +39,39 @@ def model(tmp_path):
     return str(path)
 
 
-def test_gauge_does_not_matter():
-    """θ → −θ with W → −W: other weights, the same function, the same numbers to the bit of the energies."""
-    frames = read(silicon.path("test"), index="0:6")
+def spectrum(potential: Potential) -> np.ndarray:
+    """Rms energy and force of every (l, p), meV/atom and meV/Å, (9, 2)."""
     settings = ReportSettings(rotations=8, reorientations=500, resamples=50)
-    one, other = (anisotropy_report(relaxed(s).double(), frames, settings=settings) for s in (1.0, -1.0))
-    assert max(c.energy for c in one.spectrum) > 0.1
-    np.testing.assert_allclose([c.energy for c in one.spectrum], [c.energy for c in other.spectrum], rtol=1e-8)
-    np.testing.assert_allclose([c.force for c in one.spectrum], [c.force for c in other.spectrum], rtol=1e-8)
+    report = anisotropy_report(potential, read(silicon.path("test"), index="0:6"), settings=settings)
+    return np.array([(c.energy, c.force) for c in report.spectrum])
+
+
+def test_gauge_does_not_matter():
+    """θ → −3θ with W → −W/3 are other weights and the same numbers; θ → 1.001 θ alone is another function."""
+    one, other = spectrum(relaxed()), spectrum(relaxed(-3.0))
+    assert one[:, 0].max() > 1.0
+    np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-8)
+    larger = relaxed()
+    with torch.no_grad():
+        larger.network.port.theta.mul_(1.001)
+    change = np.abs(spectrum(larger) / one.max(axis=0) - one / one.max(axis=0)).max(axis=0)
+    assert (change > 1e-4).all()
 
 
 def test_turning_structure_and_frame_together_changes_nothing():
-    atoms = read(silicon.path("test"), index="0")
-    evaluate = evaluator_of(relaxed().double())
+    """A disordered structure: in the perfect crystal a 2e tensor moves no energy to first order, by symmetry."""
+    atoms = read(silicon.path("test"), index="2")
+    evaluate = evaluator_of(relaxed())
     frame = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     turned = atoms.copy()
     turned.set_cell(atoms.cell.array @ frame.T, scale_atoms=True)
     atoms.info["frame"], turned.info["frame"] = np.eye(3), frame
-    (energy, _), (other, _) = evaluate([atoms, turned])
+    (energy, forces), (other, other_forces) = evaluate([atoms, turned])
     assert other == pytest.approx(energy, abs=1e-9)
-    turned.info["frame"] = np.eye(3)
-    assert evaluate([turned])[0][0] != pytest.approx(energy, abs=1e-4)
+    np.testing.assert_allclose(other_forces, forces @ frame.T, atol=1e-9)
+    for wrong in (np.eye(3), frame.T):
+        turned.info["frame"] = wrong
+        assert abs(evaluate([turned])[0][0] - energy) > 1e-3
 
 
 def test_the_command(model, tmp_path, monkeypatch):
