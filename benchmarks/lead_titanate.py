@@ -125,18 +125,18 @@ def temperature(arguments: argparse.Namespace) -> None:
     pattern = PolarPattern.of(start)
     arguments.out.mkdir(parents=True, exist_ok=True)
     say(f"{len(start)} atoms, {arguments.time:g} ps of NPT, second half; order parameter 1: the relaxed phase of DFT")
-    say(f"{'K':>6s}{'largest':>10s}{'second':>9s}{'third':>9s}   {'axes (Å)':24s}{'longest/shortest':>18s}")
+    say(f"{'K':>6s}{'mean of |order|':>18s}{'|mean order|':>15s}   {'axes (Å)':24s}{'longest/shortest':>18s}")
     for kelvin in arguments.temperatures:
         options = {"ensemble": "npt", "temperature": kelvin, "timestep": 2.0, "every": 10, "seed": 1}
         run = run_md(start, calculator, time=arguments.time, **options)
         series = pattern.along(frames_of(run))
         np.savez(arguments.out / f"{kelvin:g}K.npz", times=run.times, order=series, cells=run.cells)
         half = len(series) // 2
-        sizes = np.sort(np.abs(series[half:].mean(axis=0)))[::-1]
+        size, mean = np.linalg.norm(series[half:], axis=1).mean(), np.linalg.norm(series[half:].mean(axis=0))
         lengths = np.linalg.norm(run.cells[half:].mean(axis=0), axis=1) / arguments.repeat
         axes = " ".join(f"{x:.3f}" for x in lengths)
         ratio = lengths.max() / lengths.min()
-        say(f"{kelvin:6g}{sizes[0]:10.3f}{sizes[1]:9.3f}{sizes[2]:9.3f}   {axes:24s}{ratio:18.4f}")
+        say(f"{kelvin:6g}{size:18.3f}{mean:15.3f}   {axes:24s}{ratio:18.4f}")
     draw(arguments.out)
 
 
@@ -156,18 +156,20 @@ def draw(folder: Path) -> Path:
     runs = sorted(((float(f.stem[:-1]), np.load(f)) for f in folder.glob("*K.npz")), key=lambda item: item[0])
     figure = Figure(figsize=(8.0, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    shown = runs[:: max(1, len(runs) // 3)]
+    shown = runs[:: -(-len(runs) // 3)]
     for number, (kelvin, data) in enumerate(shown):
         size = np.linalg.norm(data["order"], axis=1)
         left.plot(data["times"] / 1000, size, lw=0.9, color=f"C{number}", label=f"{kelvin:g} K")
     left.set(xlabel="time (ps)", ylabel="|polar order|", ylim=(0, None))
     left.legend(frameon=False, ncols=len(shown), loc="upper center", bbox_to_anchor=(0.5, 1.14))
-    means = np.array([np.sort(np.abs(d["order"][len(d["order"]) // 2 :].mean(axis=0)))[::-1] for _, d in runs])
     kelvins = [kelvin for kelvin, _ in runs]
-    for number, label in enumerate(("largest", "second", "third")):
-        right.plot(kelvins, means[:, number], "o-", ms=4, lw=1.2, color=("C0", "0.5", "0.7")[number], label=label)
-    right.set(xlabel="temperature (K)", ylabel="|mean order|, second half", ylim=(0, None))
-    right.legend(frameon=False, title="component")
+    halves = [data["order"][len(data["order"]) // 2 :] for _, data in runs]
+    right.plot(
+        kelvins, [np.linalg.norm(h, axis=1).mean() for h in halves], "o-", ms=4, lw=1.2, label="mean of |order|"
+    )
+    right.plot(kelvins, [np.linalg.norm(h.mean(axis=0)) for h in halves], "s--", ms=4, lw=1.2, label="|mean order|")
+    right.set(xlabel="temperature (K)", ylabel="second half", ylim=(0, None))
+    right.legend(frameon=False, loc="lower left")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(folder / "order.png", dpi=200)
@@ -193,8 +195,8 @@ def main() -> None:
     search.set_defaults(run=phases)
     dynamics = commands.add_parser("temperature")
     dynamics.add_argument("models", nargs=1, type=Path)
-    dynamics.add_argument("--temperatures", nargs="+", type=float, default=[100, 300, 400, 500, 600, 700, 900])
-    dynamics.add_argument("--time", type=float, default=16.0)
+    dynamics.add_argument("--temperatures", nargs="+", type=float, default=[100, 150, 200, 300, 400])
+    dynamics.add_argument("--time", type=float, default=8.0)
     dynamics.add_argument("--repeat", type=int, default=2)
     dynamics.add_argument("--out", type=Path, default=Path("temperature"))
     dynamics.set_defaults(run=temperature)
