@@ -99,7 +99,7 @@ class AnisotropySettings(StrictModel):
         False, description="learned: let θ go to zero during the training; the model file is then strict"
     )
 
-    @field_validator("irreps", mode="before")
+    @field_validator("irreps", mode="before", json_schema_input_type=str | tuple[str, ...] | None)
     @classmethod
     def _accept_a_sum(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split("+")) if isinstance(value, str) else value
@@ -114,7 +114,7 @@ class AnisotropySettings(StrictModel):
             raise ValueError("irreps must be there, and each once")
         return value
 
-    @field_validator("layers", mode="before")
+    @field_validator("layers", mode="before", json_schema_input_type=int | tuple[int, ...] | None)
     @classmethod
     def _accept_one_layer(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -83,7 +83,7 @@ class Addressing(nn.Module):
 
     def address(self, length: Tensor, source: Tensor, target: Tensor) -> Address:
         """Lengths (E, 1), Å, and the species of both ends (E,) → where to look."""
-        position = length.double() / self.step
+        position = (length.double() / self.step).clamp(max=CELLS)  # beyond the cutoff the envelope is zero
         cell = position.detach().round()
         u = (position - cell).to(length.dtype)
         square = u.square()

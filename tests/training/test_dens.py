@@ -63,7 +63,8 @@ def test_a_corrupted_frame_keeps_its_energy_and_loses_the_labels_that_moved(fram
     assert torch.equal(sample.has_energy, clean.has_energy)
     assert torch.equal(sample.has_forces, ~sample.corrupted)
     assert not sample.has_stress.any()
-    assert sample.labels == {"energy": 1, "forces": 4 - moved, "stress": 0, "noise": moved}
+    counted = {name: number for name, number in sample.labels.items() if number}
+    assert counted == {"energy": 1, "forces": 4 - moved, "noise": moved}
     assert torch.equal(sample.forces, clean.forces)  # what the network is told
 
 
@@ -145,7 +146,7 @@ def corrupted_batch(frames):
 def test_what_is_told_of_a_structure_reaches_that_structure_alone(frames, architecture):
     model, batch = model_of(architecture), corrupted_batch(frames)
     task = DenoisingTask(model, seed=3).double()
-    told, plain = task.predict(model, batch, stress=False), predict(model, batch, stress=False)
+    told, plain = task.predict(model, batch, stress=False), predict(model, batch)
     assert torch.allclose(told.energy[:1], plain.energy[:1], rtol=1e-12)
     assert torch.allclose(told.forces[:4], plain.forces[:4], atol=1e-12)
     assert (told.energy - plain.energy)[1:].abs().min() > 1e-6

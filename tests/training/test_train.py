@@ -153,8 +153,8 @@ def test_diverging_step_names_frames_and_keeps_the_last_checkpoint(settings, mon
 
     import mlip.training.step as step_module
 
-    def broken(model, batch, **options):
-        found = original(model, batch, **options)
+    def broken(model, batch, *targets, **options):
+        found = original(model, batch, *targets, **options)
         if options.get("create_graph") and 4 in batch.frames:
             position = batch.frames.index(4)
             found.energy[position] = found.energy[position] * math.nan
