@@ -39,7 +39,7 @@ class LabelTest:
 
     Attributes:
         name: What is tested.
-        score: T in standard deviations of the null, energies and forces together.
+        score: T in standard deviations of the null, all kinds of label together.
         p: Share of re-orientations with a T as large.
         adjusted: The same by Holm, over all that were tested together.
         scale: Share of the predicted component that the labels confirm: 1 where they agree, 0 where it is noise.
@@ -66,7 +66,7 @@ def reorientation_tests(
     """LabelTest several components together.
 
     Args:
-        products: name → one entry per kind of label (energies, forces).
+        products: name → one entry per kind of label (energies, forces, stresses).
         draws: Number of other orientations → (B, n) which of them the frames take.
     """
     raw = {name: _one(parts, draws) for name, parts in products.items()}
@@ -113,7 +113,21 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
 def residuals(labels: Sequence[float], strict: Sequence[float], kinds: Sequence[str]) -> Array:
     """Label minus strict part, (n,), less its mean over frames of the same composition: references do not matter."""
     found = np.asarray(labels, dtype=np.float64) - np.asarray(strict, dtype=np.float64)
-    for kind in set(kinds):
-        same = np.array([k == kind for k in kinds])
-        found[same] -= found[same].mean()
-    return np.asarray(found)
+    return np.asarray(found - _means(found, kinds))
+
+
+def stress_residuals(labels: Sequence[Array], strict: Sequence[Array], kinds: Sequence[str]) -> Array:
+    """Label minus strict part, (n, 9), less the mean *pressure* over frames of the same composition.
+
+    Only what is isotropic may be taken off: the mean of the rest is what an anisotropy does to the undistorted
+    crystal itself.
+    """
+    found = np.asarray(labels, dtype=np.float64).reshape(-1, 9) - np.asarray(strict, dtype=np.float64)
+    isotropic = np.eye(3).ravel()
+    return np.asarray(found - np.outer(_means(found @ isotropic / 3, kinds), isotropic))
+
+
+def _means(values: Array, kinds: Sequence[str]) -> Array:
+    """(n,) of each frame's own kind."""
+    same = np.array([[a == b for b in kinds] for a in kinds], dtype=np.float64)
+    return np.asarray(same @ values / same.sum(axis=1))
