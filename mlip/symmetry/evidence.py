@@ -16,6 +16,7 @@ from scipy.stats import norm
 Array = NDArray[np.float64]
 POWER = 0.8  # the share of samples in which a signal called detectable is found
 SIZES = (50, 100, 200)
+BOUND = 1.5  # medians: beyond this size a residual counts by its direction only
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +112,13 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
 
 
 def residuals(labels: Sequence[float], strict: Sequence[float], kinds: Sequence[str]) -> Array:
-    """Label minus strict part, (n,), less its mean over frames of the same composition: references do not matter."""
+    """Label minus strict part, (n,), less its median over frames of one composition: references do not matter."""
     found = np.asarray(labels, dtype=np.float64) - np.asarray(strict, dtype=np.float64)
     return np.asarray(found - _means(found, kinds))
 
 
 def stress_residuals(labels: Sequence[Array], strict: Sequence[Array], kinds: Sequence[str]) -> Array:
-    """Label minus strict part, (n, 9), less the mean *pressure* over frames of the same composition.
+    """Label minus strict part, (n, 9), less the median *pressure* over frames of the same composition.
 
     Only what is isotropic may be taken off: the mean of the rest is what an anisotropy does to the undistorted
     crystal itself.
@@ -127,7 +128,16 @@ def stress_residuals(labels: Sequence[Array], strict: Sequence[Array], kinds: Se
     return np.asarray(found - np.outer(_means(found @ isotropic / 3, kinds), isotropic))
 
 
+def trust(sizes: Array) -> Array:
+    """Huber's weights (n,) of frames by the size of their residuals: min(1, 1.5 median / size).
+
+    A frame that the model has wrong altogether would drown all others. The strict part's residual turns with its
+    frame, its size does not depend on orientation, and so the weights leave the null what it is.
+    """
+    limit = BOUND * float(np.median(sizes))
+    return np.asarray(limit / np.maximum(sizes, max(limit, 1e-300)))
+
+
 def _means(values: Array, kinds: Sequence[str]) -> Array:
-    """(n,) of each frame's own kind."""
-    same = np.array([[a == b for b in kinds] for a in kinds], dtype=np.float64)
-    return np.asarray(same @ values / same.sum(axis=1))
+    """(n,) of each frame's own kind; medians, which no single frame moves far."""
+    return np.array([np.median(values[[b == a for b in kinds]]) for a in kinds])

@@ -24,23 +24,27 @@ class FiniteKind:
         sizes: (n,) number of components.
         along: (k, |G|): the values along the residuals of k labelled structures; None without such labels.
         frames: (k,) which structures those are.
+        weights: (n,) how far each structure is trusted; 1 without label.
     """
 
     inner: Array
     sizes: NDArray[np.int64]
     along: Array | None
     frames: NDArray[np.int64]
+    weights: Array
 
     @classmethod
     def of(cls, name: str, found: Sequence[Orientations], left: Residuals | None) -> FiniteKind:
         """From a model's values at the group's operations, and the labels' residuals."""
         values = [centred(o, name) for o in found]
-        residuals = None if left is None else getattr(left, name)
-        frames = np.zeros(0, dtype=np.int64) if left is None else left.frames
-        along = None
-        if residuals is not None:
-            along = np.array([values[int(k)] @ np.atleast_1d(r) for k, r in zip(frames, residuals, strict=True)])
-        return cls(np.array([v @ v.T for v in values]), np.array([v.shape[1] for v in values]), along, frames)
+        frames, along, weights = np.zeros(0, dtype=np.int64), None, np.ones(len(found))
+        if left is not None and name in left.kinds:
+            frames, residuals = left.frames, getattr(left, name)
+            weights[frames] = left.trust(name)
+            pairs = zip(frames, residuals, strict=True)
+            along = np.array([weights[k] * (values[k] @ np.atleast_1d(r)) for k, r in pairs])
+        inner, sizes = np.array([v @ v.T for v in values]), np.array([v.shape[1] for v in values])
+        return cls(inner, sizes, along, frames, weights)
 
     def powers(self, projector: Array) -> Array:
         """(n,) mean square of a component over G's part by a projector."""
@@ -51,7 +55,7 @@ class FiniteKind:
         if self.along is None:
             return []
         own = self.along @ projector.T
-        squares = (self.powers(projector) * self.sizes)[self.frames]
+        squares = (self.weights * self.powers(projector) * self.sizes)[self.frames]
         return [Products(own[:, 0], own[:, list(at)], squares)]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlip.symmetry.characters import wigner_matrices
-from mlip.symmetry.evidence import Products, residuals, stress_residuals
+from mlip.symmetry.evidence import Products, residuals, stress_residuals, trust
 from mlip.symmetry.measurement import QUANTITIES, Measurement
 from mlip.symmetry.orientations import LabStructure, random_coset
 from mlip.symmetry.point_groups import point_group
@@ -71,6 +71,10 @@ class Residuals:
             left = residuals(labels, [energies[k] for k in chosen], _compositions(structures, chosen))
         push = [np.ravel(structures[k].forces) - forces[k] for k in chosen] if "forces" in needs else None
         return cls(np.array(chosen), left, push)
+
+    def trust(self, kind: str) -> Array:
+        """(k,) weights of frames by the rms of their residuals of one kind."""
+        return trust(np.array([np.sqrt(np.mean(np.square(r))) for r in getattr(self, kind)]))
 
 
 def _stresses_left(structures: list[LabStructure], strict: list[Array] | None, chosen: list[int]) -> Array | None:
@@ -142,8 +146,10 @@ class RotationalProducts:
             chosen = {irrep: np.einsum("pm,mnk->pnk", x, found[number][irrep]) for irrep, x in parts.items()}
             true.append(sum(float(np.trace(c[..., 0])) for c in chosen.values()))
             other.append(_values(chosen, up, down))
-        weight = np.asarray(self.left.energies) if quantity == "energies" else np.ones(len(true))
-        return Products(weight * true, weight[:, None] * np.array(other), self._squares(quantity, parts))
+        trusted = self.left.trust(quantity)
+        weight = trusted * np.asarray(self.left.energies) if quantity == "energies" else trusted
+        squares = trusted * self._squares(quantity, parts)
+        return Products(weight * true, weight[:, None] * np.array(other), squares)
 
     def _squares(self, quantity: str, parts: Mapping[Irrep, Array]) -> Array:
         """⟨h²⟩ over orientations of each frame, unbiased; of forces and stress the sum over components."""

@@ -20,18 +20,20 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ForbiddenStress:
-    """Mean over structures of the part that is not invariant, and its standard error, (3, 3), GPa."""
+    """Weighted mean over structures of the part that is not invariant, and its standard error, (3, 3), GPa."""
 
     mean: Array
     error: Array
 
     @classmethod
-    def of(cls, stresses: Array, group: MatrixGroup) -> ForbiddenStress:
+    def of(cls, stresses: Array, group: MatrixGroup, weights: Array) -> ForbiddenStress:
         """From stresses (n, 9), eV/Å³, of structures whose distortions are as symmetric as their parent."""
         tensors = stresses.reshape(-1, 3, 3) / GPa
         allowed = np.mean([np.einsum("ki,nkl,lj->nij", g, tensors, g) for g in group.elements], axis=0)
         part = tensors - allowed
-        return cls(part.mean(axis=0), part.std(axis=0, ddof=1) / np.sqrt(len(part)))
+        shares = (weights / weights.sum())[:, None, None]
+        mean = (shares * part).sum(axis=0)
+        return cls(mean, np.sqrt((shares**2 * (part - mean) ** 2).sum(axis=0)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values in Voigt's order xx yy zz yz xz xy."""

@@ -85,12 +85,12 @@ class FiniteMeasurement:
         energies = [float(e) for e in strict["energies"]]
         left = Residuals.of(list(structures), energies, strict["forces"], strict.get("stresses"))
         kinds = {q: FiniteKind.of(q, found, left) for q in names}
-        stresses = {}
+        forbidden = {}
         if left is not None and left.stresses is not None:
-            stresses["labels"] = left.stresses
+            forbidden["labels"] = ForbiddenStress.of(left.stresses, group, left.trust("stresses"))
         if "stresses" in names:
-            stresses["model"] = np.array([centred(o, "stresses")[0] for o in found])
-        forbidden = {name: ForbiddenStress.of(values, group) for name, values in stresses.items()}
+            own = np.array([centred(o, "stresses")[0] for o in found])
+            forbidden["model"] = ForbiddenStress.of(own, group, kinds["stresses"].weights)
         return cls(group, finite_irreps(group), kinds, np.array([o.energies for o in found]), left, forbidden)
 
     @property
@@ -169,8 +169,12 @@ class FiniteMeasurement:
     def _violations(self, subgroup: Subgroup, weights: Mapping[str, float]) -> Array:
         """(n,) what is not invariant under a subgroup, in units of the mean of all that depends on orientation."""
         outside, whole = self._outside(subgroup), self._outside(frozenset(range(len(self.group))))
-        shares = (w * self.kinds[q].powers(outside) / self.kinds[q].powers(whole).mean() for q, w in weights.items())
-        return np.asarray(sum(shares, np.zeros(1)))
+        total = np.zeros(len(self.energies))
+        for name, weight in weights.items():
+            kind = self.kinds[name]
+            scale = weight * kind.weights / (kind.weights * kind.powers(whole)).mean()
+            total += scale * kind.powers(outside)
+        return np.asarray(total)
 
     def _outside(self, subgroup: Subgroup) -> Array:
         return np.asarray(np.eye(len(self.group)) - subgroup_average(self.group, subgroup))
