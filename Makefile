@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-slow format lint types wheel clean
+.PHONY: install demo test test-slow format lint types wheel docs clean
 
 install: $(STAMP)
 
@@ -41,6 +41,11 @@ wheel: install
 
 types: wheel
 	MYPYPATH=build/wheel $(BIN)/mypy --package mlip --cache-dir build/mypy
+
+# The site, in build/site.
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

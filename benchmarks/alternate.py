@@ -46,11 +46,15 @@ class Worker:
     peak: float | None = None
 
     def start(self) -> None:
+        """Begin to load; `ready` waits until it is done."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **self.environment}
         command = [str(self.python), str(HERE / self.script), json.dumps(self.options)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
+
+    def ready(self) -> None:
+        """Wait for the worker's facts."""
         self.facts = self._answer()
 
     def run(self) -> None:
@@ -82,6 +86,8 @@ def take_turns(workers: Sequence[Worker], rounds: int, restarts: int = 1) -> Non
             for one in workers:
                 one.start()
                 started.append(one)
+            for one in workers:
+                one.ready()
             for _ in range(rounds):
                 for one in workers:
                     one.run()

@@ -158,9 +158,9 @@ def draw(folder: Path) -> Path:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     shown = runs[:: max(1, len(runs) // 3)]
     for number, (kelvin, data) in enumerate(shown):
-        left.plot(data["times"] / 1000, data["order"][:, 2], lw=0.9, color=f"C{number}", label=f"{kelvin:g} K")
-    left.axhline(0, color="0.8", lw=0.8, zorder=0)
-    left.set(xlabel="time (ps)", ylabel="polar order along the start's axis")
+        size = np.linalg.norm(data["order"], axis=1)
+        left.plot(data["times"] / 1000, size, lw=0.9, color=f"C{number}", label=f"{kelvin:g} K")
+    left.set(xlabel="time (ps)", ylabel="|polar order|", ylim=(0, None))
     left.legend(frameon=False, ncols=len(shown), loc="upper center", bbox_to_anchor=(0.5, 1.14))
     means = np.array([np.sort(np.abs(d["order"][len(d["order"]) // 2 :].mean(axis=0)))[::-1] for _, d in runs])
     kelvins = [kelvin for kelvin, _ in runs]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 
 DATA = Path(os.environ.get("MLIP_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -39,3 +40,42 @@ def aspirin() -> Atoms:
         raise SystemExit(f"{path} is not there; set MLIP_DATA")
     atoms = ase.io.read(path, 0)
     return Atoms(atoms.numbers, atoms.positions)
+
+
+def water() -> Atoms:
+    """64 molecules at 1 g/cm³: on a grid, turned at random and rattled."""
+    rng = generator()
+    spacing, count = 3.104, 4
+    box = Atoms(cell=[spacing * count] * 3, pbc=True)
+    for corner in np.ndindex(count, count, count):
+        one = molecule("H2O")
+        one.euler_rotate(*(360 * rng.random(3)), center="COM")
+        one.positions += spacing * np.array(corner)
+        box += one
+    box.rattle(0.05, rng=rng)
+    return box
+
+
+def flexible_molecules(count: int) -> list[Atoms]:
+    """Labelled frames of 27 atoms: the first of the 3BPA training set at 300 K."""
+    path = DATA / "3bpa" / "train_300K.xyz"
+    if not path.exists():
+        raise SystemExit(f"{path} is not there; set MLIP_DATA")
+    return ase.io.read(path, slice(0, count))
+
+
+NAMED: dict[str, Callable[[], list[Atoms]]] = {
+    "Si 64": lambda: [silicon(2)],
+    "Si 216": lambda: [silicon(3)],
+    "Si 512": lambda: [silicon(4)],
+    "aspirin 21": lambda: [aspirin()],
+    "water 192": lambda: [water()],
+    "3BPA 27": lambda: flexible_molecules(1),
+    "3BPA, batch of 5": lambda: flexible_molecules(5),
+}
+
+
+def labels(frames: list[Atoms]) -> tuple[np.ndarray, np.ndarray]:
+    """Energies (B,), eV, and forces (N, 3), eV/Å, of labelled frames."""
+    energies = np.array([atoms.get_potential_energy() for atoms in frames])
+    return energies, np.concatenate([atoms.get_forces() for atoms in frames])

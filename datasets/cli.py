@@ -14,6 +14,7 @@ from mlip.datasets.entry import DatasetEntry, locate, make_entry
 from mlip.datasets.frame import LabelledFrame
 from mlip.datasets.inspection import SetSummary, find_leaks, summarise
 from mlip.datasets.reading import read_frames
+from mlip.datasets.select_cli import select
 from mlip.datasets.source import FrameList
 from mlip.datasets.splitting import PARTS
 from mlip.datasets.splitting import split as split_frames
@@ -133,6 +134,9 @@ def split_command(
     typer.echo(f"{folder}: " + ", ".join(f"{len(getattr(chosen, part))} {part}" for part in PARTS))
     for note in chosen.notes:
         typer.echo(f"  {note}")
+
+
+data.command("select")(select)
 
 
 def _record(chosen: dict[str, Any], frames: Sequence[LabelledFrame], seed: int, mode: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from mlip.errors import InputError
 from mlip.md.many import Origin, Outcome, for_each
-from mlip.md.options import Calculator, Device, Dtype, Files, Force, Index, Json, Out, Resume
+from mlip.md.options import Calculator, Device, Dtype, Files, Force, Index, Json, Out, Resume, ShardIndex, Shards
 from mlip.md.session import (
     bar,
     console,
@@ -21,6 +21,7 @@ from mlip.md.session import (
     read_structure,
     save_figure,
 )
+from mlip.md.shards import shard_from
 from mlip.report import CommandReport
 
 
@@ -38,6 +39,8 @@ def relax(
     out: Out = None,
     force: Force = False,
     resume: Resume = False,
+    shards: Shards = None,
+    shard_index: ShardIndex = None,
     json: Json = None,
     device: Device = "cpu",
     dtype: Annotated[str | None, typer.Option("--dtype", help="float32 or float64.")] = "float64",
@@ -70,7 +73,9 @@ def relax(
 
     models = [] if calculator is not None else files[:1]
     origin = Origin.of(context, "relax", models)
-    errors = for_each(structures, work, origin, report, out=out, force=force, resume=resume)
+    errors = for_each(
+        structures, work, origin, report, out=out, force=force, resume=resume, shard=shard_from(shards, shard_index)
+    )
     finish(report, json, errors=errors)
 
 
@@ -98,6 +103,13 @@ def md(
     stop_outside: Annotated[
         bool, typer.Option("--stop-outside", help="Stop on leaving the range of the training data.")
     ] = False,
+    harvest: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep frames where a committee's forces differ by more (eV/Å) or the training ranges are left.",
+            metavar="THRESHOLD",
+        ),
+    ] = None,
     drift_limit: Annotated[float, typer.Option(help="Drift allowed, meV/atom/ps.")] = 1.0,
     calculator: Calculator = None,
     out: Out = None,
@@ -107,10 +119,14 @@ def md(
     dtype: Dtype = None,
     index: Index = -1,
 ) -> None:
-    """Molecular dynamics: log, trajectory, restart file, figure, and the drift of the conserved quantity."""
-    from mlip.md.dynamics import outside_training, run_md
+    """Molecular dynamics: log, trajectory, restart file, figure, and the drift of the conserved quantity.
 
-    calc, structures = model_and_structures(files, calculator, device, dtype)
+    Several models are a committee: their mean forces move the atoms.
+    """
+    from mlip.md.dynamics import outside_training, run_md
+    from mlip.md.harvest import Harvest
+
+    calc, structures = model_and_structures(files, calculator, device, dtype, committee=True)
     settings = {"ensemble": ensemble, "temperature": temperature, "seed": seed}
     report = CommandReport("md", inputs={"files": files, "calculator": calculator, **settings})
     several, outside = len(structures) > 1, outside_training(calc)
@@ -121,6 +137,7 @@ def md(
             folder = (out / name if several else out) if out is not None else Path(name)
         else:
             folder = folder_for(path, "md", out, several=several, force=force)
+        keep = None if harvest is None else Harvest(folder / "harvested.xyz", calc, harvest)
         result = run_md(
             atoms,
             calc,
@@ -138,6 +155,7 @@ def md(
             log_every=log_every,
             stop_when=outside if stop_outside else None,
             warn_when=None if stop_outside else outside,
+            observe=keep,
             drift_limit=drift_limit,
             progress=bar(f"{path.name} {ensemble}"),
             pressure=pressure,
@@ -149,7 +167,8 @@ def md(
         report.files.append(save_figure(result.plot(), folder / "md.png"))
         report.checks += named(result.checks, path, several=several)
         merge(report, path, result.to_dict(), several=several)
-        for line in result.lines:
+        report.files += [] if keep is None or not keep.kept else [keep.path]
+        for line in [*result.lines, *([] if keep is None else [keep.line])]:
             console.print(f"{path}: {line}", highlight=False, soft_wrap=True)
     finish(report, json)
 

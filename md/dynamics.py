@@ -160,6 +160,7 @@ def run_md(
     restart_every: int = 1000,
     stop_when: Hook | None = None,
     warn_when: Hook | None = None,
+    observe: Callable[[Atoms], None] | None = None,
     drift_limit: float = 1.0,
     progress: Callable[[Sequence[int]], Any] = iter,
     **holding: float,
@@ -184,6 +185,7 @@ def run_md(
         restart_every: Steps between restart files; one is also written at the end and on Ctrl-C or SIGTERM.
         stop_when: Asked at every logged step; a text stops the run (leaving the trust range, a broken bond, …).
         warn_when: Likewise; a text is noted with its first step.
+        observe: Shown the structure at every logged step (`mlip.md.harvest.Harvest`).
         drift_limit: meV/atom/ps.
         progress: Wraps the range of steps, for a progress bar.
         **holding: ``pressure`` (GPa), ``friction`` (1/ps), ``thermostat_time`` (fs), ``barostat_time`` (fs) and
@@ -209,7 +211,7 @@ def run_md(
     recorder = Recorder(system, dynamics, thermo, settings, None if folder is None else Path(folder))
     if resume:
         recorder.resume()
-    stopped, notes = _run(recorder, total, restart_every, stop_when, warn_when, progress)
+    stopped, notes = _run(recorder, total, restart_every, stop_when, _both(warn_when, observe), progress)
     recorder.save()
 
     log, (positions, velocities, cells, times) = recorder.log(), recorder.frames()
@@ -247,6 +249,18 @@ def outside_training(calculator: Any) -> Hook | None:
     def hook(atoms: Atoms) -> str | None:
         found = violations(atoms)
         return f"outside the training data: {'; '.join(found)}" if found else None
+
+    return hook
+
+
+def _both(warn_when: Hook | None, observe: Callable[[Atoms], None] | None) -> Hook | None:
+    """One hook that observes and warns."""
+    if observe is None:
+        return warn_when
+
+    def hook(atoms: Atoms) -> str | None:
+        observe(atoms)
+        return warn_when(atoms) if warn_when else None
 
     return hook
 

@@ -14,8 +14,9 @@ import typer
 from ase import Atoms
 
 from mlip.md.many import Origin, Outcome, for_each
-from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, Resume, integers
+from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, Resume, ShardIndex, Shards, integers
 from mlip.md.session import bar, console, finish, model_and_structures, read_structure
+from mlip.md.shards import shard_from
 from mlip.report import CommandReport
 
 AXES = ("xx", "yy", "zz", "yz", "xz", "xy")
@@ -44,6 +45,8 @@ def elastic(
     out: Out = None,
     force: Force = False,
     resume: Resume = False,
+    shards: Shards = None,
+    shard_index: ShardIndex = None,
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
@@ -84,6 +87,8 @@ def eos(
     out: Out = None,
     force: Force = False,
     resume: Resume = False,
+    shards: Shards = None,
+    shard_index: ShardIndex = None,
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
@@ -138,6 +143,8 @@ def qha(
     out: Out = None,
     force: Force = False,
     resume: Resume = False,
+    shards: Shards = None,
+    shard_index: ShardIndex = None,
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
@@ -193,7 +200,9 @@ def _each(
         return Outcome(result.to_dict(), result.checks, result.write(folder), result.lines)
 
     origin = Origin.of(context, command, models)
-    errors = for_each(structures, work, origin, report, out=out, force=given["force"], resume=given["resume"])
+    shard = shard_from(given["shards"], given["shard_index"])
+    flags = {name: given[name] for name in ("force", "resume")}
+    errors = for_each(structures, work, origin, report, out=out, shard=shard, **flags)
     finish(report, json, errors=errors)
 
 

@@ -1,6 +1,6 @@
 """One command over many structures: a line for each in ``results.jsonl``, no failure stops the others, and resuming.
 
-A list of structures is divided among machines by handing each its part, with a `Ledger` of its own.
+A list of structures is divided among machines by a `Shard`: each has its part of the list and a `Ledger` of its own.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import mlip
 from mlip.errors import InputError, MLIPError
 from mlip.files import output_folder, write_text
 from mlip.md.session import console, merge, named
+from mlip.md.shards import Shard
 from mlip.report import Check, CommandReport, plain
 
 # Options that say where results go, not what they are.
-NOT_SETTINGS = {"files", "out", "force", "json", "resume", "device"}
+NOT_SETTINGS = {"files", "out", "force", "json", "resume", "device", "shards", "shard_index"}
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ def for_each(
     out: Path | None,
     force: bool,
     resume: bool = False,
+    shard: Shard | None = None,
 ) -> int:
     """Do the same with every structure, and put what comes out into the report.
 
@@ -166,6 +168,7 @@ def for_each(
         out: Folder for everything; None: ``STRUCTURE-COMMAND`` for each, and no ledger.
         force: Replace what is there.
         resume: Skip what the ledger in ``out`` has.
+        shard: Do only this part of the list; ``out`` is shared with the other parts.
 
     Returns:
         How many structures ended with an error.
@@ -174,18 +177,22 @@ def for_each(
         InputError: A structure given twice, results in the way, or results that cannot be gone on with.
     """
     _refuse_twice(structures)
-    several = len(structures) > 1 or resume
-    if resume and out is None:
-        raise InputError("--resume needs the --out of the run to go on with")
-    ledger = Ledger(out / "results.jsonl", origin) if out is not None and several else None
+    several = len(structures) > 1 or resume or shard is not None
+    if out is None and (resume or shard is not None):
+        raise InputError("--resume and --shards need the --out of the run")
+    if shard is not None and out is not None:
+        shard.join(out, structures, force=force)
+    mine = structures if shard is None else shard.part(structures)
+    name = "results.jsonl" if shard is None else shard.ledger
+    ledger = Ledger(out / name, origin) if out is not None and several else None
     done: dict[str, dict[str, Any]] = {}
     if ledger is not None:
-        done = ledger.resume(structures) if resume else {}
+        done = ledger.resume(mine) if resume else {}
         if not resume:
             ledger.start(force=force)
     names = folder_names(structures, origin.command, taken=done)
     outcomes: Counter[str] = Counter()
-    for path in structures:
+    for path in mine:
         record = done.get(str(path))
         if record is None:
             place = _place(names[path], out, several=several)
@@ -197,7 +204,7 @@ def for_each(
             outcomes["done before"] += 1
         _report(record, path, report, several=several)
     if several:
-        console.print(f"{len(structures)} structures: " + ", ".join(f"{n} {what}" for what, n in outcomes.items()))
+        console.print(f"{len(mine)} structures: " + ", ".join(f"{n} {what}" for what, n in outcomes.items()))
     return outcomes["error"]
 
 

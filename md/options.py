@@ -25,6 +25,12 @@ Force = Annotated[bool, typer.Option("--force", help="Replace results that are t
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the structures that results.jsonl in --out lacks.")
 ]
+Shards = Annotated[
+    int | None, typer.Option("--shards", help="Divide the structures among so many calls with one --out.", min=1)
+]
+ShardIndex = Annotated[
+    int | None, typer.Option("--shard-index", help="Which part this call does, from 0; then mlip merge OUT.", min=0)
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON to this file.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, …")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32 or float64. Default: as stored in the model.")]

@@ -13,8 +13,9 @@ from rich.table import Table
 from mlip.errors import InputError
 from mlip.md.calculators import calculator_from
 from mlip.md.many import Origin, Outcome, for_each
-from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, Resume, integers
+from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, Resume, ShardIndex, Shards, integers
 from mlip.md.session import bar, console, finish, models_and_structures, read_structure
+from mlip.md.shards import shard_from
 from mlip.report import CommandReport
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def phonons(
     out: Out = None,
     force: Force = False,
     resume: Resume = False,
+    shards: Shards = None,
+    shard_index: ShardIndex = None,
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
@@ -158,7 +161,9 @@ def phonons(
         return Outcome(found.to_dict(), found.checks, found.write(folder), found.lines)
 
     origin = Origin.of(context, "phonons", models)
-    errors = for_each(structures, work, origin, report, out=out, force=force, resume=resume)
+    errors = for_each(
+        structures, work, origin, report, out=out, force=force, resume=resume, shard=shard_from(shards, shard_index)
+    )
     finish(report, json, errors=errors)
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import mlip
 from mlip.errors import MLIPError
@@ -20,6 +20,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "demo",
         "The main job end to end on the embedded silicon set, with figures.",
     ),
+    "init": (
+        "mlip.training.init_cli",
+        "init",
+        "Write a configuration from what a data set holds, with a forecast of its cost.",
+    ),
     "train": (
         "mlip.training.cli",
         "train",
@@ -30,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "evaluate",
         "Errors of a model on labelled frames, per type, with parity plots.",
     ),
+    "schema": ("mlip.training.init_cli", "schema", "The settings of a training run as JSON schema, for editors."),
     "info": ("mlip.cli", "info", "What a model is, what it was trained on, how good it is."),
     "convert": ("mlip.convert.cli", "convert", "Models of other packages (NequIP) as model files of this one."),
     "data": ("mlip.datasets.cli", "data", "Inspect, convert and split labelled structures."),
@@ -53,6 +59,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "elastic": ("mlip.md.elastic_cli", "elastic", "Elastic constants, moduli, sound and Debye temperature."),
     "eos": ("mlip.md.elastic_cli", "eos", "Equation of state: volume, bulk modulus and its derivative."),
     "qha": ("mlip.md.elastic_cli", "qha", "Thermal expansion in the quasi-harmonic approximation."),
+    "merge": ("mlip.md.merge_cli", "merge", "Merge the results of --shards; refuses duplicates and holes."),
     "symmetry": (
         "mlip.md.symmetry_cli",
         "symmetry",
@@ -71,6 +78,8 @@ MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
 class LazyGroup(TyperGroup):
     """A command group that imports a command's module when the command is asked for."""
 
+    _only_names = False
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Names in the order of the table."""
         return list(COMMANDS)
@@ -79,7 +88,9 @@ class LazyGroup(TyperGroup):
         """Import and build one command."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute, _ = COMMANDS[cmd_name]
+        module, attribute, text = COMMANDS[cmd_name]
+        if self._only_names:
+            return TyperCommand(cmd_name, help=text)
         target = getattr(import_module(module), attribute)
         if isinstance(target, typer.Typer):
             for name, (place, function) in MEMBERS.get(cmd_name, {}).items():
@@ -89,6 +100,14 @@ class LazyGroup(TyperGroup):
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name=cmd_name)(target)
         return typer.main.get_command(single)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete the names of commands from the table, without importing anything."""
+        self._only_names = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._only_names = False
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """List the commands from the table, without importing anything."""

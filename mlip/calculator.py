@@ -16,9 +16,11 @@ from numpy.typing import ArrayLike
 
 from mlip.bloch import dynamical_matrix
 from mlip.bloch_derivatives import BlochDerivatives
+from mlip.calibration import Calibration, expand
 from mlip.derivatives import evaluate, hessian, hessian_vector_product
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, species_index
+from mlip.inference import for_inference, tables_repay
 from mlip.neighbors import SkinNeighbors
 from mlip.potential import Potential, resolve_dtype
 from mlip.ranges import TrainingRanges
@@ -40,17 +42,19 @@ class MLIPCalculator(Calculator):
     """A potential as an ASE calculator.
 
     Computes energy, free_energy and energies (eV), forces (eV/Å) and, for structures periodic in all three
-    directions, stress (eV/Å³). With several models it is a committee: results are means, and ``energy_std``,
-    ``forces_std`` and ``stress_std`` appear beside them. Forces of a model with ``forces: direct`` are those of its
-    second readout; they are no derivatives, and Hessians and dynamical matrices are refused.
+    directions, stress (eV/Å³). With several models it is a committee: results are means, and their standard
+    deviations ``energy_std``, ``forces_std`` and ``stress_std`` (n − 1 in the denominator) appear beside them.
+    Forces of a model with ``forces: direct`` are those of its second readout; they are no derivatives, and Hessians
+    and dynamical matrices are refused.
 
     Args:
-        model: A model file, a Potential, or a list of either.
+        model: A model file, a pattern such as ``"runs/si-committee/*/best.mlip"``, a Potential, or a list of these.
         device: Where to compute.
         dtype: ``"float32"``, ``"float64"``, or None: as stored. Hessians and dynamical matrices always use float64.
         skin: Extra radius of the neighbour list, Å.
         frame: (3, 3), v_structure = frame @ v_lab, for structures without ``atoms.info["frame"]``; a model with
             relaxed weights needs one. What then no longer holds is in ``lost_symmetries``, and said once.
+        calibration: Factors on the committee's standard deviations; None: as they are.
 
     Raises:
         InputError: A model cannot be read, or the committee's members differ in species or cutoff.
@@ -67,13 +71,13 @@ class MLIPCalculator(Calculator):
         dtype: str | torch.dtype | None = None,
         skin: float = 0.5,
         frame: ArrayLike | None = None,
+        calibration: Calibration | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.frame = None if frame is None else frame_matrix(frame)
-        members = [model] if isinstance(model, str | Path | Potential) else list(model)
-        if not members:
-            raise InputError("no model given")
+        members = _members(model)
+        self.calibration = calibration
         self.potentials = [_open(member, device, dtype) for member in members]
         _check_committee(self.potentials)
         self.potential = self.potentials[0]
@@ -83,6 +87,7 @@ class MLIPCalculator(Calculator):
         self._all_direct = all(p.settings.forces == "direct" for p in self.potentials)
         self._warned = False
         self._exact_members: list[Potential] | None = None
+        self._fast_members: list[Potential] | None = None
         if len(self.potentials) > 1:
             spreads = ["energy_std", "forces_std", "stress_std"]
             self.implemented_properties = [*self.implemented_properties, *spreads]
@@ -121,7 +126,7 @@ class MLIPCalculator(Calculator):
         graph = self._graph(structure)
         asked = any("stress" in name for name in properties)
         with_stress = asked or (bool(structure.pbc.all()) and not self._all_direct)
-        members = [self._evaluate(potential, graph, with_stress) for potential in self.potentials]
+        members = [self._evaluate(potential, graph, with_stress) for potential in self._members(graph)]
         self.results = members[0]
         if len(members) > 1:
             shared = set.intersection(*(set(m) for m in members))
@@ -282,8 +287,15 @@ class MLIPCalculator(Calculator):
     def _add_spread(self, members: list[dict[str, Any]]) -> None:
         for name in ("energy", "forces", "stress"):
             if name in members[0]:
-                self.results[f"{name}_std"] = np.std([m[name] for m in members], axis=0, ddof=1)
+                spread = np.std([m[name] for m in members], axis=0, ddof=1)
+                self.results[f"{name}_std"] = spread * (self.calibration.scale(name) if self.calibration else 1.0)
         self.results["energy_std"] = float(self.results["energy_std"])
+
+    def _members(self, graph: AtomicGraph) -> list[Potential]:
+        """What is evaluated: with tables from the first structure on that is large enough to repay them."""
+        if self._fast_members is None and tables_repay(self.potential, graph):
+            self._fast_members = [for_inference(p) for p in self.potentials]
+        return self._fast_members or self.potentials
 
     def _exact(self) -> list[Potential]:
         """The members in float64, copied when first needed."""
@@ -311,6 +323,15 @@ def _same(a: Any, b: Any) -> bool:
 
 def _equal(a: np.ndarray, b: np.ndarray, tol: float) -> bool:
     return np.array_equal(a, b) or (tol > 0 and np.allclose(a, b, rtol=0, atol=tol))
+
+
+def _members(model: Model | Sequence[Model]) -> list[Model]:
+    """The models one by one, patterns expanded."""
+    given = [model] if isinstance(model, str | Path | Potential) else list(model)
+    members: list[Model] = [m for one in given for m in (expand(one) if isinstance(one, str) else [one])]
+    if not members:
+        raise InputError("no model given")
+    return members
 
 
 def _open(model: Model, device: str | torch.device, dtype: str | torch.dtype | None) -> Potential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,9 @@ class AtomicGraph:
         real = {name: getattr(self, name).to(dtype=dtype, **move) for name in ("positions", "shifts", "cells")}
         index = {name: getattr(self, name).to(**move) for name in ("species", "source", "target", "structure")}
         given = {name: getattr(self, name) for name in SURROUNDINGS}
-        around = {name: None if value is None else value.to(dtype=dtype, **move) for name, value in given.items()}
+        around: dict[str, Any] = {
+            name: None if value is None else value.to(dtype=dtype, **move) for name, value in given.items()
+        }
         return replace(self, **real, **index, **around)
 
 

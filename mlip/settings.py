@@ -201,7 +201,7 @@ class ModelSettings(StrictModel):
         own = {"norm": True} if architecture == "equiformer" else {}
         return {**own, **PRESETS.get(architecture, {}).get(name, {}), **values}
 
-    @field_validator("num_channels", mode="before")
+    @field_validator("num_channels", mode="before", json_schema_input_type=int | tuple[int, int])
     @classmethod
     def _accept_one_number(cls, value: Any) -> Any:
         return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -9,23 +9,31 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    "CommitteeEvaluation": "mlip.training.uncertainty",
+    "CommitteeRun": "mlip.training.committee",
     "DivergenceError": "mlip.training.step",
     "EvaluationResult": "mlip.training.evaluation",
     "TrainResult": "mlip.training.run",
     "TrainingSettings": "mlip.training.settings",
     "evaluate": "mlip.training.evaluation",
+    "evaluate_committee": "mlip.training.uncertainty",
     "load_settings": "mlip.training.load",
     "train": "mlip.training.run",
+    "train_committee": "mlip.training.committee",
 }
 
 __all__ = [
+    "CommitteeEvaluation",
+    "CommitteeRun",
     "DivergenceError",
     "EvaluationResult",
     "TrainResult",
     "TrainingSettings",
     "evaluate",
+    "evaluate_committee",
     "load_settings",
     "train",
+    "train_committee",
 ]
 
 

@@ -1,10 +1,11 @@
-"""From labelled frames to batches: graphs built once, labels with masks, an order that can be taken up again."""
+"""From labelled frames to batches: graphs within a budget, labels with masks, an order that can be taken up again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from mlip.datasets.progress import slowly
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, batch_graphs, build_graph
 from mlip.surroundings import MEND_FRAME, NO_FRAME
+
+_OVERHEAD = 256  # bytes of a small tensor beside its numbers
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,55 @@ def _label(value: object, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return torch.where(mask, array, torch.zeros_like(array)), whole
 
 
+class Samples(Sequence[Batch]):
+    """Frames as batches of one; as many as a budget allows are kept, the others are built when they are asked for.
+
+    An epoch asks for each frame once and in random order, so that which ones are kept does not matter.
+
+    Args:
+        build: From an index to the batch; the same each time, bit for bit.
+        count: Number of frames.
+        budget: Memory of what is kept, bytes.
+        title: Of the progress bar.
+
+    Attributes:
+        num_edges: (count,), edges of each frame.
+        num_atoms: (count,).
+    """
+
+    def __init__(self, build: Callable[[int], Batch], count: int, budget: float, title: str) -> None:
+        self._build, self._kept = build, dict[int, Batch]()
+        self.num_edges, self.num_atoms = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        for index in slowly(range(count), title):
+            item = build(index)
+            self.num_edges[index], self.num_atoms[index] = item.graph.num_edges, item.graph.num_atoms
+            budget -= memory_of(item)
+            if budget >= 0:
+                self._kept[index] = item
+
+    def __len__(self) -> int:
+        return len(self.num_edges)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Batch]: ...
+    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        position = range(len(self))[index]
+        kept = self._kept.get(position)
+        return self._build(position) if kept is None else kept
+
+
+def memory_of(batch: Batch) -> int:
+    """Bytes of a batch's tensors, and of the objects around them."""
+    tensors = [value for part in (batch, batch.graph) for value in vars(part).values() if isinstance(value, Tensor)]
+    return sum(tensor.nbytes + _OVERHEAD for tensor in tensors)
+
+
 class FrameSet:
-    """Labelled frames with their graphs, built once and kept.
+    """Labelled frames with their graphs.
 
     Args:
         name: What messages call the set.
@@ -142,6 +192,7 @@ class FrameSet:
         cutoff: Å.
         species: Chemical symbols in the order of the potential.
         dtype: Precision of the graphs.
+        memory: Bytes of graphs that are kept; those of the other frames are built again when they are needed.
 
     Raises:
         InputError: A frame that cannot be made a graph, named by its file and index.
@@ -155,16 +206,18 @@ class FrameSet:
         cutoff: float,
         species: Sequence[str],
         dtype: torch.dtype,
+        memory: float = math.inf,
     ) -> None:
         self.name, self.frames = name, list(frames)
         self._options: dict[str, Any] = {"cutoff": cutoff, "species": species, "dtype": dtype}
-        self.samples: list[Batch] = []
-        for index, frame in enumerate(slowly(self.frames, f"neighbours in {name}")):
-            try:
-                graph = self.graph(frame.atoms)
-            except InputError as error:
-                raise InputError(error.problem, file=frame.file, frame=frame.index, mend=error.mend) from None
-            self.samples.append(sample(frame, graph, index))
+        self.samples = Samples(self._sample, len(self.frames), memory, f"neighbours in {name}")
+
+    def _sample(self, index: int) -> Batch:
+        frame = self.frames[index]
+        try:
+            return sample(frame, self.graph(frame.atoms), index)
+        except InputError as error:
+            raise InputError(error.problem, file=frame.file, frame=frame.index, mend=error.mend) from None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -191,12 +244,12 @@ class FrameSet:
         """Consecutive frames, as many at a time as ``max_edges`` allows (at least one): evaluation batches."""
         pack: list[int] = []
         edges = 0
-        for index, item in enumerate(self.samples):
-            if pack and edges + item.graph.num_edges > max_edges:
+        for index, more in enumerate(self.samples.num_edges.tolist()):
+            if pack and edges + more > max_edges:
                 yield pack
                 pack, edges = [], 0
             pack.append(index)
-            edges += item.graph.num_edges
+            edges += more
         if pack:
             yield pack
 

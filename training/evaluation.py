@@ -187,17 +187,27 @@ def evaluate(
         InputError: No frame has a label, or the file or model cannot be read.
     """
     potential = model if isinstance(model, Potential) else Potential.load(model, device=device)
-    frames = _frames(data, keys=keys, units=units, pbc=pbc, index=index, frame=frame)
+    frames, wanted = read_labelled(data, keys=keys, units=units, pbc=pbc, index=index, frame=frame)
+    return EvaluationResult(frames, predict_frames(potential, frames, wanted, max_edges))
+
+
+def read_labelled(data: Any, **reading: Any) -> tuple[list[LabelledFrame], Sequence[str]]:
+    """The frames, and which properties their labels can be compared with.
+
+    Raises:
+        InputError: No frame has a label, or the file cannot be read.
+    """
+    frames = _frames(data, **reading)
     if not any(set(frame.labels) & {"energy", "forces", "stress"} for frame in frames):
         raise InputError("no frame has a label to compare with", mend="name it: --key energy=NAME")
     wanted = ("energy", "forces", "stress") if any("stress" in f.labels for f in frames) else ("energy", "forces")
-    return EvaluationResult(frames, _predict(potential, frames, wanted, max_edges))
+    return frames, wanted
 
 
-def _predict(
+def predict_frames(
     potential: Potential, frames: Sequence[LabelledFrame], wanted: Sequence[str], max_edges: int
 ) -> list[dict[str, Any]]:
-    """Stress is defined only for crystals: others are asked for the rest."""
+    """What a model says of each frame. Stress is defined only for crystals: others are asked for the rest."""
     found: list[dict[str, Any]] = [{} for _ in frames]
     for periodic in (True, False):
         mine = [k for k, frame in enumerate(frames) if bool(frame.atoms.pbc.all()) is periodic]

@@ -116,7 +116,7 @@ class CurvatureLoss:
 
     def validation_cost(self, train: FrameSet) -> float:
         """What one validation costs, in forces of one average training frame; a product costs two force calls."""
-        edges = sum(sample.graph.num_edges for sample in train.samples) / len(train)
+        edges = float(train.samples.num_edges.mean())
         matrices = [target for target in self.fixed if isinstance(target, MatrixTarget)]
         products = sum(len(t.matrix) * t.graph.num_edges * (4 if t.matrix.is_complex() else 2) for t in matrices)
         return products / max(edges, 1.0)

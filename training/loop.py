@@ -84,7 +84,7 @@ class Loop:
         self.describe, self.extra, self.reporter = describe, save_extra, reporter
         extra = 0.0 if curvature is None else curvature.validation_cost(train)
         self.validate_every = settings.validate_every or default_interval(len(train), len(validation) + extra)
-        self.max_edges = settings.batch_size * max(s.graph.num_edges for s in train.samples)
+        self.max_edges = settings.batch_size * int(train.samples.num_edges.max())
         self.metrics = CsvTable(folder / "metrics.csv", COLUMNS)
         self.timing = CsvTable(folder / "timing.csv", TIMING)
         self.errors = ErrorSums(state.model.device)

@@ -22,8 +22,7 @@ def compute_normalization(train: FrameSet, e0: Mapping[str, float]) -> Normaliza
         Mean neighbours of an atom; rms force component × 1 Å (spread of the energies per atom where there are
         no forces); mean energy per atom above E0.
     """
-    edges = sum(s.graph.num_edges for s in train.samples)
-    atoms = sum(s.graph.num_atoms for s in train.samples)
+    edges, atoms = int(train.samples.num_edges.sum()), int(train.samples.num_atoms.sum())
     binding = binding_energies(train.frames, e0)
     return Normalization(
         avg_num_neighbors=max(edges / atoms, 1.0),

@@ -214,10 +214,12 @@ class _Run:
             "species": species,
             "dtype": _DTYPES[self.settings.training.dtype],
         }
-        sets = FrameSet("train", data.train, **options), FrameSet("validation", data.validation, **options)
-        for frames in sets if self.settings.model.needs_frame else ():
+        memory = self.settings.training.graph_memory * 2**30
+        training = FrameSet("train", data.train, memory=0.9 * memory, **options)
+        validation = FrameSet("validation", data.validation, memory=0.1 * memory, **options)
+        for frames in (training, validation) if self.settings.model.needs_frame else ():
             frames.require_frames()
-        return sets
+        return training, validation
 
     def _curvature(self, training: FrameSet, validation: FrameSet, species: Sequence[str]) -> CurvatureData | None:
         settings = self.settings.hessian

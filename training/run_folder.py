@@ -14,7 +14,7 @@ from mlip.training.load import save_settings
 from mlip.training.settings import TrainingSettings
 
 # What may change between the parts of a resumed run: nothing that the weights so far depend on.
-_FREE = {"max_epochs", "max_minutes", "patience", "threads", "device", "validate_every"}
+_FREE = {"max_epochs", "max_minutes", "patience", "threads", "device", "validate_every", "graph_memory"}
 
 
 def open_folder(settings: TrainingSettings, *, resume: bool, force: bool) -> Path:
@@ -57,7 +57,10 @@ def _check_same(file: Path, settings: TrainingSettings) -> None:
 
 
 def _fixed(section: Any) -> Any:
-    return {k: v for k, v in section.items() if k not in _FREE} if isinstance(section, dict) else section
+    """What may not change; a setting that is null and one that did not exist yet are the same."""
+    if not isinstance(section, dict):
+        return section
+    return {k: v for k, v in section.items() if k not in _FREE and v is not None}
 
 
 def _first_difference(before: Any, now: Any, key: str) -> str:

@@ -60,7 +60,7 @@ def load_data(settings: DataSettings, loss: Loss, seed: int) -> RunData:
     data.isolated = [frame for frame in everything if frame.is_isolated_atom]
     data.train = [frame for frame in everything if not frame.is_isolated_atom]
     if isinstance(settings.validation, float):
-        _split(data, settings.validation, seed)
+        _split(data, settings.validation, seed if settings.split_seed is None else settings.split_seed)
     else:
         data.validation = [f for f in _read(settings.validation, data) if not f.is_isolated_atom]
     data.test = [f for f in _read(settings.test, data) if not f.is_isolated_atom]

@@ -66,6 +66,10 @@ class RunSettings(Settings):
         return name
 
 
+# What stands for a list of files: a path, an entry, or a list of either.
+_SHORT = str | DatasetEntry | list[str | DatasetEntry]
+
+
 class E0Settings(Settings):
     """Energies of isolated atoms, subtracted from the labels."""
 
@@ -100,10 +104,18 @@ class DataSettings(Settings):
     )
     test: list[DatasetEntry] = Field(default_factory=list, description="Files evaluated once, at the end.")
     e0: E0Settings = Field(default_factory=E0Settings, description="Energies of isolated atoms.")
+    split_seed: int | None = Field(
+        default=None, ge=0, description="Seed of the draw of `validation`; null: the run's. Equal in a committee."
+    )
 
-    @field_validator("train", "validation", "test", mode="before")
+    @field_validator("train", "test", mode="before", json_schema_input_type=_SHORT)
     @classmethod
     def _paths_are_entries(cls, value: Any) -> Any:
+        return _as_entries(value)
+
+    @field_validator("validation", mode="before", json_schema_input_type=float | _SHORT)
+    @classmethod
+    def _validation_is_a_number_or_entries(cls, value: Any) -> Any:
         return value if isinstance(value, str) and _is_number(value) else _as_entries(value)
 
     @field_validator("validation")
@@ -189,6 +201,9 @@ class LoopSettings(Settings):
     dtype: Literal["float32", "float64"] = Field(default="float32", description="Precision of the network.")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1.")
     threads: int = Field(default=1, ge=1, description="CPU threads of torch.")
+    graph_memory: float = Field(
+        default=2.0, ge=0, description="Memory for graphs that are kept (GiB); the others are built when needed."
+    )
 
     @model_validator(mode="after")
     def _it_ends(self) -> Self:
@@ -274,7 +289,12 @@ class HessianSettings(Settings):
         description="Labels, drawn once with the run's seed, whose whole matrix each validation computes.",
     )
 
-    @field_validator("data", "validation", mode="before")
+    @field_validator(
+        "data",
+        "validation",
+        mode="before",
+        json_schema_input_type=str | CurvatureEntry | list[str | CurvatureEntry] | None,
+    )
     @classmethod
     def _paths_are_entries(cls, value: Any) -> Any:
         return _as_entries(value)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mlip.nn.constants import Constants, clebsch_gordan
-from mlip.nn.features import Features
+from mlip.nn.features import Features, present
 from mlip.nn.linear import Linear
 from mlip.settings import Irrep, ModelSettings
 
@@ -202,7 +202,7 @@ class Port(nn.Module):
         for name, mix in cast("nn.ModuleDict", self.places[str(place)]).items():
             coupling = self._coupling(name)
             x = coupling.first.of(features)
-            change = mix(torch.matmul(matrices[name], x))
+            change = mix(torch.matmul(matrices[name], present(x)))
             target = coupling.second.name
             changed[target] = changed[target] + (change.squeeze(1) if target == "scalars" else change)
         return replace(features, **changed)

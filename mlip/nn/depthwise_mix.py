@@ -113,13 +113,21 @@ class PathWeights(nn.Module):
 
     def forward(self, hidden: Tensor) -> list[list[tuple[Tensor, ...]]]:
         """(E, width) → for each group and each of its outputs one (E, C) per input."""
+        return self.split(self.columns(hidden))
+
+    def columns(self, hidden: Tensor) -> Tensor:
+        """(E, width) → all weights side by side."""
         for layer in self.hidden:
             hidden = nn.functional.silu(layer(hidden))
         table = self.constants.table
         weight = torch.matmul(self.weight, table * self.scale).transpose(1, 2).flatten(1)
         bias = torch.matmul(self.bias, table).t().flatten()
-        columns = iter(torch.addmm(bias, hidden, weight).split(self.channels, 1))
-        return [[tuple(islice(columns, inputs)) for _ in range(outputs)] for outputs, inputs in self.shapes]
+        return torch.addmm(bias, hidden, weight)
+
+    def split(self, columns: Tensor) -> list[list[tuple[Tensor, ...]]]:
+        """All weights → for each group and each of its outputs one (E, C) per input."""
+        parts = iter(columns.split(self.channels, 1))
+        return [[tuple(islice(parts, inputs)) for _ in range(outputs)] for outputs, inputs in self.shapes]
 
 
 def couple(weights: list[tuple[Tensor, ...]], inputs: Sequence[Tensor]) -> list[Tensor]:

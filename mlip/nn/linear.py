@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,14 @@ class RadialNetwork(nn.Module):
 
     def forward(self, hidden: Tensor) -> list[Tensor]:
         """(E, width) → one (E, size) per entry of ``sizes``."""
+        return self.split(self.columns(hidden))
+
+    def columns(self, hidden: Tensor) -> Tensor:
+        """(E, width) → all radial weights side by side."""
         for layer in self.hidden:
             hidden = nn.functional.silu(layer(hidden))
-        return list(self.last(hidden).split(self.sizes, 1))
+        return cast("Tensor", self.last(hidden))
+
+    def split(self, columns: Tensor) -> list[Tensor]:
+        """All radial weights → one (E, size) per entry of ``sizes``."""
+        return list(columns.split(self.sizes, 1))

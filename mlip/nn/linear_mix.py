@@ -44,7 +44,10 @@ class ScalarLinearMix(EdgeMix):
 
 
 class FinalLinearMix(EdgeMix):
-    """Last layer: everything in; only m = 0 → l = 0 is needed."""
+    """Last layer: everything in; only m = 0 → l = 0 is needed.
+
+    A linear map of scalars is the same for all edges, so it acts on their sum: once per node.
+    """
 
     def __init__(self, lmax: int, scalars: int, tensors: int, width: int, depth: int, rng: torch.Generator) -> None:
         super().__init__()
@@ -56,13 +59,14 @@ class FinalLinearMix(EdgeMix):
 
     def forward(self, features: Features, edges: EdgeContext) -> Features:
         """Features of the nodes → the summed scalars at each node."""
+        gather, collect = edges.exchange.gather, edges.exchange.collect
         scales = self.radial(edges.radial)
-        mixed = self.from_scalars(edges.exchange.gather(features.scalars) * scales[0])
-        if self.from_tensors is not None and features.tensors is not None and edges.geometry.harmonics is not None:
-            sent = edges.exchange.gather(present(features.tensors))
-            along = torch.bmm(edges.geometry.harmonics, sent).flatten(1)
-            mixed = self.from_tensors.add_to(mixed, along * scales[1]) * _HALF
-        return Features(edges.exchange.collect(mixed * edges.weight))
+        mixed = self.from_scalars(collect(gather(features.scalars) * scales[0] * edges.weight))
+        if self.from_tensors is not None and edges.harmonics_back is not None:
+            sent = gather(present(features.tensors))
+            along = torch.bmm(edges.harmonics_back.transpose(1, 2), sent).flatten(1)
+            mixed = self.from_tensors.add_to(mixed, collect(along * scales[1])) * _HALF
+        return Features(mixed)
 
 
 class LinearMix(FrameLinear, EdgeMix):

@@ -27,8 +27,12 @@ class RadialEmbedding(nn.Module):
         self.source = normal(rng, num_species, width)
         self.target = normal(rng, num_species, width)
 
-    def forward(self, basis: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """(E, num_radial) and the species of both ends (E,) → (E, width), without the activation's gain."""
+    def forward(self, geometry: EdgeGeometry, source: Tensor, target: Tensor) -> Tensor:
+        """The edges and the species of both ends (E,) → (E, width), without the activation's gain."""
+        return self.hidden(geometry.basis, source, target)
+
+    def hidden(self, basis: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """(E, num_radial) and the species of both ends (E,) → (E, width)."""
         num_species = self.source.shape[0]
         pairs = (self.source.unsqueeze(1) + self.target.unsqueeze(0)).flatten(0, 1) * 0.5
         return nn.functional.silu(self.linear(basis) + pairs.index_select(0, source * num_species + target))
@@ -124,7 +128,7 @@ class Network(nn.Module):
         source, target = species.index_select(0, exchange.source), species.index_select(0, exchange.target)
         return EdgeContext(
             geometry=geometry,
-            radial=self.radial(geometry.basis, source, target),
+            radial=self.radial(geometry, source, target),
             weight=weight,
             harmonics_back=weighted_back(geometry.harmonics, weight),
             from_frame=None,

@@ -102,6 +102,18 @@ def test_messages_turn_with_the_structure(edge_context, inputs, operation, toler
     assert max(differences(after, transformed(before, lmax, operation))) < tolerances.exact
 
 
+@pytest.mark.parametrize("lmax", [1, 2])
+def test_the_last_layer_mixes_sums_as_it_would_mix_edges(edge_context, inputs, tolerances, lmax):
+    """Written out per edge: m = 0 of what each source sends, scaled, mixed, and only then summed."""
+    vectors, exchange, radial, features = inputs
+    mix, edges = build("last", lmax), edge_context(vectors, exchange, radial, lmax)
+    scales = mix.radial(radial)
+    along = torch.bmm(edges.geometry.harmonics, exchange.gather(features.tensors)).flatten(1)
+    mixed = mix.from_scalars(exchange.gather(features.scalars) * scales[0]) + mix.from_tensors(along * scales[1])
+    expected = Features(exchange.collect(mixed * edges.weight) / math.sqrt(2))
+    assert max(differences(mix(features, edges), expected)) < tolerances.exact
+
+
 @pytest.mark.parametrize("lmax", [1, 2, 3, 4])
 def test_node_square_turns_with_the_structure(inputs, operation, tolerances, lmax):
     tensors = inputs[3].tensors

@@ -1,0 +1,123 @@
+"""The pages' code runs, the pages name only what exists, and the examples run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlip.__main__ import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FAST = {"phonons_any_calculator.py", "elastic_and_eos.py", "vibrations_of_water.py"}
+SHORT = {"train_silicon.py": ["0.02"], "committee.py": ["0.02"]}  # minutes of training
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Fenced blocks: language and text."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run(script: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    command = [sys.executable, str(script), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900
+    )
+
+
+def test_the_first_hour_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    done = 0
+    for language, text in blocks(ROOT / "docs" / "first-hour.md"):
+        if language == "python":
+            exec(compile(text, "first-hour.md", "exec"), names)
+        elif language == "console":
+            for line in text.strip().splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "mlip"
+                assert main(arguments) == 0, line
+        done += language in {"python", "console"}
+    assert done >= 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_on_the_pages_exist(page):
+    shown = re.findall(r"^mlip (\w+)", "\n".join(text for _, text in blocks(page)), re.MULTILINE)
+    assert set(shown) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+def test_every_page_is_in_the_site():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    assert sorted(name for item in site["nav"] for name in item.values()) == [page.name for page in PAGES]
+
+
+def test_every_example_is_listed():
+    listed = re.findall(r"`(\w+\.py)`", (ROOT / "docs" / "examples.md").read_text())
+    assert sorted(listed) == [example.name for example in EXAMPLES]
+    assert len(EXAMPLES) == 6
+
+
+@pytest.mark.parametrize("name", sorted(FAST))
+def test_fast_examples(name, tmp_path):
+    result = run(ROOT / "examples" / name, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SHORT))
+def test_examples_that_train(name, tmp_path):
+    result = run(ROOT / "examples" / name, tmp_path, *SHORT[name])
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.slow
+def test_the_parsl_example(tmp_path):
+    if find_spec("parsl") is None:
+        pytest.skip("parsl is not installed: pip install parsl")
+    from ase.build import bulk
+
+    names = []
+    for symbol in ("Cu", "Ag", "Au"):
+        bulk(symbol).write(tmp_path / f"{symbol}.cif")
+        names.append(f"{symbol}.cif")
+    options = ["--calculator", "ase.calculators.emt:EMT", "--supercell", "2", "--dos", "6 6 6", "--points", "20"]
+    result = run(
+        ROOT / "examples" / "many_structures_parsl.py", tmp_path, "laptop", "all", "2", "--", *options, *names
+    )
+    assert result.returncode == 0, result.stderr
+    assert len((tmp_path / "all" / "results.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_the_site_builds(tmp_path):
+    if find_spec("mkdocs") is None:
+        pytest.skip("mkdocs is not installed: pip install .[docs]")
+    result = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "first-hour" / "index.html").is_file()
