@@ -12,7 +12,6 @@ from mlip.datasets.e0 import elements
 from mlip.datasets.frame import Array, LabelledFrame
 from mlip.datasets.progress import slowly
 from mlip.errors import InputError
-from mlip.graph import neighbor_pairs
 
 _RADIAL = 6  # Gaussians between 0 and the cutoff
 _POOL = 5  # times as many frames as are wanted, by disagreement, from which farthest points are taken
@@ -47,6 +46,8 @@ def describe(atoms: Atoms, species: Sequence[str], cutoff: float = 5.0) -> Array
 
 def _local(atoms: Atoms, species: Sequence[str], cutoff: float) -> Array:
     """(N, s · 3 · 6): the moments of every atom's neighbours."""
+    from mlip.graph import neighbor_pairs  # here, as it brings torch, which reading does without
+
     source, target, shifts = neighbor_pairs(atoms, cutoff)
     vectors = atoms.positions[source] - atoms.positions[target] + shifts @ atoms.cell.array
     length = np.linalg.norm(vectors, axis=1, keepdims=True)

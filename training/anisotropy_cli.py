@@ -120,7 +120,7 @@ def shuffle(
 def as_atoms(frame: LabelledFrame) -> Atoms:
     """A labelled frame as ASE atoms with its labels in a calculator."""
     atoms = frame.atoms.copy()
-    labels = {"energy": frame.energy, "forces": frame.forces}
+    labels = {"energy": frame.energy, "forces": frame.forces, "stress": frame.stress}
     atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in labels.items() if v is not None})
     return atoms
 

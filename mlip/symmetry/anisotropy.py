@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.units import GPa
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -23,7 +24,7 @@ from mlip.symmetry.matrix_group import MatrixGroup
 from mlip.symmetry.measurement import Measurement
 from mlip.symmetry.orientations import Evaluator, LabStructure, evaluator_of, frame_or_laboratory, in_laboratory
 from mlip.symmetry.parent import FiniteMeasurement, parent_group
-from mlip.symmetry.retained import NEGLIGIBLE, RetainedGroup, retained_group
+from mlip.symmetry.retained import RetainedGroup, retained_group
 from mlip.symmetry.spectrum import Irrep
 
 Array = NDArray[np.float64]
@@ -110,7 +111,7 @@ def anisotropy_report(
         structures=_worst(measured, finite, lab),
         aligned=aligned,
         framed=sum("frame" in atoms.info for atoms in structures),
-        labelled=sum(s.energy is not None or s.forces is not None for s in lab),
+        labelled=sum(any(x is not None for x in (s.energy, s.forces, s.stress)) for s in lab),
         joint_error=_joint_error(evaluate, structures, lab),
     )
 
@@ -152,9 +153,10 @@ def _over_rotations(
     """Tests by re-orientation over O(3), and the group that is left; without labels the group alone."""
     n = len(measured.structures)
     left = None
-    if testable and measured.totals["energies"].mean() > NEGLIGIBLE**2:
-        energies = [float(measured.strict(k, "energies")[0]) for k in range(n)]
-        left = Residuals.of(measured.structures, energies, [measured.strict(k, "forces") for k in range(n)])
+    if testable and measured.dependent:
+        strict = {q: [measured.strict(k, q) for k in range(n)] for q in measured.quantities}
+        energies = [float(e[0]) for e in strict["energies"]]
+        left = Residuals.of(measured.structures, energies, strict["forces"], strict.get("stresses"))
     if left is None:
         return {}, retained_group(measured, None, rng)
     products = RotationalProducts(measured, left, rng)
@@ -181,8 +183,7 @@ def _component(
 ) -> Component:
     return _from_powers(
         irrep.name,
-        measured.powers("energies", irrep),
-        measured.powers("forces", irrep),
+        {q: measured.powers(q, irrep) for q in measured.quantities},
         tests.get(irrep.name),
         floors,
         settings,
@@ -192,35 +193,38 @@ def _component(
 
 def _from_powers(
     name: str,
-    energies: Array,
-    forces: Array,
+    powers: Mapping[str, Array],
     test: LabelTest | None,
     floors: Sequence[Mapping[str, float]],
     settings: ReportSettings,
     rng: np.random.Generator,
     tensors: tuple[str, ...] = (),
 ) -> Component:
-    chosen = rng.integers(0, len(energies), size=(settings.resamples, len(energies)))
+    n = len(powers["energies"])
+    chosen = rng.integers(0, n, size=(settings.resamples, n))
+    stresses = powers.get("stresses")
     return Component(
         name=name,
-        energy=_rms(energies),
-        energy_interval=_interval(energies, chosen),
-        force=_rms(forces),
-        force_interval=_interval(forces, chosen),
+        energy=_rms(powers["energies"]),
+        energy_interval=_interval(powers["energies"], chosen),
+        force=_rms(powers["forces"]),
+        force_interval=_interval(powers["forces"], chosen),
+        stress=None if stresses is None else _rms(stresses, GPa),
+        stress_interval=None if stresses is None else _interval(stresses, chosen, GPa),
         test=test,
         controls=[floor[name] for floor in floors],
         tensors=tensors,
     )
 
 
-def _rms(powers: Array) -> float:
-    return 1000 * float(np.sqrt(max(0.0, powers.mean())))
+def _rms(powers: Array, unit: float = 1e-3) -> float:
+    return float(np.sqrt(max(0.0, powers.mean()))) / unit
 
 
-def _interval(powers: Array, chosen: NDArray[np.int64]) -> tuple[float, float]:
-    """95 % by resampled frames, of the root mean square in meV."""
+def _interval(powers: Array, chosen: NDArray[np.int64], unit: float = 1e-3) -> tuple[float, float]:
+    """95 % by resampled frames, of the root mean square, in meV unless another unit is given in eV."""
     low, high = np.percentile(powers[chosen].mean(axis=1), [2.5, 97.5])
-    return 1000 * float(np.sqrt(max(0.0, low))), 1000 * float(np.sqrt(max(0.0, high)))
+    return float(np.sqrt(max(0.0, low))) / unit, float(np.sqrt(max(0.0, high))) / unit
 
 
 def _beyond(measured: Measurement) -> float:
@@ -244,7 +248,7 @@ def _control(
     if group is None:
         return by_degree, {}
     finite = FiniteMeasurement.of(lab, evaluate, group, progress)
-    return by_degree, {i.name: _rms(finite.powers(i)) for i in finite.broken}
+    return by_degree, {i.name: _rms(finite.powers("energies", i)) for i in finite.broken}
 
 
 def _parent(
@@ -261,8 +265,7 @@ def _parent(
     irreps = [
         _from_powers(
             i.name,
-            finite.powers(i),
-            finite.force_powers[i.name],
+            {q: finite.powers(q, i) for q in finite.kinds},
             tests.get(i.name),
             floors,
             settings,
@@ -273,7 +276,9 @@ def _parent(
     ]
     name = point_group_name(finite.group.elements)
     retained = finite.retained(settings.reorientations, rng)
-    return ParentSpectrum(INTERNATIONAL.get(name, name), len(finite.group), irreps, tests.get("all"), retained)
+    return ParentSpectrum(
+        INTERNATIONAL.get(name, name), len(finite.group), irreps, tests.get("all"), retained, finite.forbidden
+    )
 
 
 def _worst(measured: Measurement, finite: FiniteMeasurement | None, lab: list[LabStructure]) -> list[Structure]:
@@ -301,4 +306,4 @@ def _joint_error(evaluate: Evaluator, structures: Sequence[Atoms], lab: list[Lab
         return None
     here = evaluate([lab[k].atoms for k in turned])
     there = evaluate([structures[k].copy() for k in turned])
-    return max(abs(a - b) / len(lab[k]) for k, (a, _), (b, _) in zip(turned, here, there, strict=True))
+    return max(abs(a.energy - b.energy) / len(lab[k]) for k, a, b in zip(turned, here, there, strict=True))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 if TYPE_CHECKING:
-    from mlip.symmetry.anisotropy_result import AnisotropyReport, Component
+    from mlip.symmetry.anisotropy_result import AnisotropyReport, Component, ParentSpectrum
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
@@ -36,8 +36,7 @@ def report_figure(report: AnisotropyReport) -> Figure:
         _bars(forces, report.spectrum, "force")
         forces.set(ylabel="rms force (meV/Å)", title="The same in the forces")
         if report.parent is not None:
-            _bars(lower, report.parent.irreps, "energy")
-            lower.set(ylabel="rms energy (meV/atom)", title=f"By irreps of the parent's {report.parent.group}")
+            _parent(lower, report.parent)
         else:
             _structures(lower, report)
         _tests(tests, report.parent.irreps if report.parent is not None and report.aligned else report.spectrum)
@@ -67,7 +66,15 @@ def _bars(axis: Any, parts: list[Component], kind: str) -> None:
             for level in c.controls:
                 axis.plot([k - 0.38, k + 0.38], [level, level], color=GREY, lw=1.4)
     axis.set_xticks(x, [c.name for c in parts])
-    axis.set_ylim(0, 1.1 * max(float(ends.max()), float(values.max()), 1e-3))
+    axis.set_ylim(0, 1.1 * max(float(ends.max()), float(values.max()), 1e-6 if kind == "stress" else 1e-3))
+
+
+def _parent(axis: Any, parent: ParentSpectrum) -> None:
+    """Stresses where there are any, as energies and forces stand above; else energies."""
+    stressed = all(c.stress is not None for c in parent.irreps)
+    _bars(axis, parent.irreps, "stress" if stressed else "energy")
+    label = "rms stress (GPa)" if stressed else "rms energy (meV/atom)"
+    axis.set(ylabel=label, title=f"By irreps of the parent's {parent.group}")
 
 
 def _legend(axis: Any, report: AnisotropyReport) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.units import GPa
 from matplotlib.figure import Figure
 
 from mlip.files import write_bytes
 from mlip.report import Check, plain
 from mlip.symmetry.evidence import SIZES, LabelTest
-from mlip.symmetry.retained import NEGLIGIBLE, RetainedGroup
+from mlip.symmetry.mean_stress import ForbiddenStress
+from mlip.symmetry.measurement import NEGLIGIBLE
+from mlip.symmetry.retained import RetainedGroup
 
 if TYPE_CHECKING:
     from mlip.symmetry.anisotropy import ReportSettings
@@ -32,6 +35,8 @@ class Component:
         energy_interval: 95 %, by resampled structures.
         force: Rms component, meV/Å.
         force_interval: The same.
+        stress: Rms component, GPa; None without volume.
+        stress_interval: The same.
         test: Against labels; None without.
         controls: ``energy`` of each control.
         tensors: Of a parent's irrep: the (l, p) up to l = 4 that contain it.
@@ -42,6 +47,8 @@ class Component:
     energy_interval: tuple[float, float]
     force: float
     force_interval: tuple[float, float]
+    stress: float | None
+    stress_interval: tuple[float, float] | None
     test: LabelTest | None
     controls: list[float]
     tensors: tuple[str, ...] = ()
@@ -49,9 +56,15 @@ class Component:
     @property
     def found(self) -> bool:
         """Significant in the labels, where there are labels; more than any control, where there are controls."""
-        above = all(self.energy_interval[0] > c for c in [0.0, *self.controls])
-        there = above and self.energy_interval[1] > 1000 * NEGLIGIBLE
-        return there and (self.test is None or self.test.adjusted < LEVEL)
+        above = all(self.energy_interval[0] > c for c in self.controls)
+        return self.there and above and (self.test is None or self.test.adjusted < LEVEL)
+
+    @property
+    def there(self) -> bool:
+        """Whether the model's energies or stresses have it at all, beyond rounding."""
+        energies, stresses = self.energy_interval, self.stress_interval or (0.0, 0.0)
+        limits = 1000 * NEGLIGIBLE["energies"], NEGLIGIBLE["stresses"] / GPa
+        return any(low > 0 and high > x for (low, high), x in zip((energies, stresses), limits, strict=True))
 
     @property
     def detectable(self) -> dict[int, float]:
@@ -67,6 +80,8 @@ class Component:
             "energy_interval": list(self.energy_interval),
             "force_rms_meV_per_A": self.force,
             "force_interval": list(self.force_interval),
+            "stress_rms_GPa": self.stress,
+            "stress_interval": None if self.stress_interval is None else list(self.stress_interval),
             "score": None if self.test is None else self.test.score,
             "p": None if self.test is None else self.test.p,
             "p_holm": None if self.test is None else self.test.adjusted,
@@ -87,6 +102,7 @@ class ParentSpectrum:
         irreps: All but the identity representation.
         overall: All of them tested together; None without labels.
         retained: The subgroup that is left.
+        forbidden: ``labels`` and ``model`` → mean stress that the group forbids; empty without volume.
     """
 
     group: str
@@ -94,6 +110,7 @@ class ParentSpectrum:
     irreps: list[Component]
     overall: LabelTest | None
     retained: RetainedGroup
+    forbidden: dict[str, ForbiddenStress]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -103,6 +120,7 @@ class ParentSpectrum:
             "irreps": [c.to_dict() for c in self.irreps],
             "p": None if self.overall is None else self.overall.p,
             "retained": self.retained.to_dict(),
+            "forbidden_stress_GPa": {name: s.to_dict() for name, s in self.forbidden.items()},
             "stabiliser_order": len(self.retained.elements),
         }
 
@@ -159,7 +177,7 @@ class AnisotropyReport:
     def verdict(self) -> str:
         """The answer in one line."""
         parts = [*self.spectrum, *(self.parent.irreps if self.parent is not None else [])]
-        if max(c.energy for c in parts) < 1000 * NEGLIGIBLE:
+        if not any(c.there for c in parts):
             return "the model does not depend on orientation: it is strict"
         if self.p is None:
             why = "no labels" if self.labelled < 3 else "all structures lie alike: a parent crystal is needed"
@@ -191,6 +209,7 @@ class AnisotropyReport:
             )
         if self.parent is not None:
             lines.append(f"of the parent's {self.parent.group}: what is left is {self.parent.retained.label}")
+            lines += [f"mean stress it forbids, GPa, {name}: {s}" for name, s in self.parent.forbidden.items()]
         if self.retained.rejected:
             word = "violation" if self.retained.p is None else "p"
             given_up = ", ".join(f"{name} ({word} {value:.2g})" for name, value in self.retained.rejected.items())
@@ -256,6 +275,9 @@ def _row(c: Component) -> dict[str, str]:
         "irrep": c.name + (f" ({' '.join(c.tensors)})" if c.tensors else ""),
         "energy (meV/atom)": _spread(c.energy, c.energy_interval),
         "force (meV/Å)": _spread(c.force, c.force_interval),
+        "stress (GPa)": "–"
+        if c.stress is None or c.stress_interval is None
+        else _spread(c.stress, c.stress_interval, 4),
         "control": f"{max(c.controls):.2f}" if c.controls else "–",
         "p": "–" if c.test is None else f"{c.test.p:.2g}",
         "p (Holm)": "–" if c.test is None else f"{c.test.adjusted:.2g}",
@@ -265,5 +287,5 @@ def _row(c: Component) -> dict[str, str]:
     return row | {f"found from, at {'/'.join(map(str, SIZES))} frames": shown}
 
 
-def _spread(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.2f} ({interval[0]:.2f}–{interval[1]:.2f})"
+def _spread(value: float, interval: tuple[float, float], digits: int = 2) -> str:
+    return f"{value:.{digits}f} ({interval[0]:.{digits}f}–{interval[1]:.{digits}f})"

@@ -16,6 +16,7 @@ from scipy.stats import norm
 Array = NDArray[np.float64]
 POWER = 0.8  # the share of samples in which a signal called detectable is found
 SIZES = (50, 100, 200)
+BOUND = 1.5  # medians: beyond this size a residual counts by its direction only
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class LabelTest:
 
     Attributes:
         name: What is tested.
-        score: T in standard deviations of the null, energies and forces together.
+        score: T in standard deviations of the null, all kinds of label together.
         p: Share of re-orientations with a T as large.
         adjusted: The same by Holm, over all that were tested together.
         scale: Share of the predicted component that the labels confirm: 1 where they agree, 0 where it is noise.
@@ -66,7 +67,7 @@ def reorientation_tests(
     """LabelTest several components together.
 
     Args:
-        products: name → one entry per kind of label (energies, forces).
+        products: name → one entry per kind of label (energies, forces, stresses).
         draws: Number of other orientations → (B, n) which of them the frames take.
     """
     raw = {name: _one(parts, draws) for name, parts in products.items()}
@@ -82,22 +83,24 @@ def reorientation_tests(
 
 
 def _one(parts: Sequence[Products], draws: Mapping[int, NDArray[np.int64]]) -> tuple[float, float, float, int]:
-    score, strength, null = 0.0, 0.0, np.zeros(1)
+    """Kinds of labels count by what each would show were the prediction true: Neyman and Pearson's weights."""
+    score, total, null = 0.0, 0.0, np.zeros(1)
     for part in parts:
         n, others = part.other.shape
         chosen = draws[others]
         sums = part.other[np.arange(n), chosen].sum(axis=1)
         width = float(sums.std())
-        if width == 0:
+        strength = max(0.0, float(part.squares.sum())) / width if width > 0 else 0.0
+        if strength == 0:
             continue
-        score += float(part.true.sum()) / width
-        strength += float(part.squares.sum()) / width
-        null = null + sums / width
+        score += strength * float(part.true.sum()) / width
+        total += strength**2
+        null = null + strength * sums / width
     spread = float(null.std())
     if spread == 0:
         return 0.0, 1.0, 0.0, 1
     as_large = int((null >= score - 1e-12 * spread).sum())
-    return score / spread, (1 + as_large) / (1 + len(null)), strength / spread, len(parts[0].true)
+    return score / spread, (1 + as_large) / (1 + len(null)), total / spread, len(parts[0].true)
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
@@ -111,9 +114,32 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
 
 
 def residuals(labels: Sequence[float], strict: Sequence[float], kinds: Sequence[str]) -> Array:
-    """Label minus strict part, (n,), less its mean over frames of the same composition: references do not matter."""
+    """Label minus strict part, (n,), less its median over frames of one composition: references do not matter."""
     found = np.asarray(labels, dtype=np.float64) - np.asarray(strict, dtype=np.float64)
-    for kind in set(kinds):
-        same = np.array([k == kind for k in kinds])
-        found[same] -= found[same].mean()
-    return np.asarray(found)
+    return np.asarray(found - _means(found, kinds))
+
+
+def stress_residuals(labels: Sequence[Array], strict: Sequence[Array], kinds: Sequence[str]) -> Array:
+    """Label minus strict part, (n, 9), less the median *pressure* over frames of the same composition.
+
+    Only what is isotropic may be taken off: the mean of the rest is what an anisotropy does to the undistorted
+    crystal itself.
+    """
+    found = np.asarray(labels, dtype=np.float64).reshape(-1, 9) - np.asarray(strict, dtype=np.float64)
+    isotropic = np.eye(3).ravel()
+    return np.asarray(found - np.outer(_means(found @ isotropic / 3, kinds), isotropic))
+
+
+def trust(sizes: Array) -> Array:
+    """Huber's weights (n,) of frames by the size of their residuals: min(1, 1.5 median / size).
+
+    A frame that the model has wrong altogether would drown all others. The strict part's residual turns with its
+    frame, its size does not depend on orientation, and so the weights leave the null what it is.
+    """
+    limit = BOUND * float(np.median(sizes))
+    return np.asarray(limit / np.maximum(sizes, max(limit, 1e-300)))
+
+
+def _means(values: Array, kinds: Sequence[str]) -> Array:
+    """(n,) of each frame's own kind; medians, which no single frame moves far."""
+    return np.array([np.median(values[[b == a for b in kinds]]) for a in kinds])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlip.symmetry.characters import wigner_matrices
-from mlip.symmetry.evidence import Products, residuals
-from mlip.symmetry.measurement import Measurement
+from mlip.symmetry.evidence import Products, residuals, stress_residuals, trust
+from mlip.symmetry.measurement import QUANTITIES, Measurement
 from mlip.symmetry.orientations import LabStructure, random_coset
 from mlip.symmetry.point_groups import point_group
 from mlip.symmetry.spectrum import Irrep, Wigner, at, wigner_list
@@ -26,20 +26,35 @@ class Residuals:
         frames: (k,) which structures have labels.
         energies: (k,) eV/atom; None without energy labels.
         forces: (k arrays of 3N) eV/Å; None unless all k have force labels.
+        stresses: (k, 9) eV/Å³; None unless all k have stress labels and the model has a stress.
     """
 
     frames: NDArray[np.int64]
     energies: Array | None
     forces: list[Array] | None
+    stresses: Array | None = None
 
     @classmethod
-    def of(cls, structures: list[LabStructure], energies: list[float], forces: list[Array]) -> Residuals | None:
-        """From the strict part's energies (eV/atom) and forces (3N,); None where too few frames have labels."""
-        for needs in (("energy", "forces"), ("forces",), ("energy",)):
+    def of(
+        cls,
+        structures: list[LabStructure],
+        energies: list[float],
+        forces: list[Array],
+        stresses: list[Array] | None = None,
+    ) -> Residuals | None:
+        """From the strict part's energies (eV/atom), forces (3N,), stresses (9,); None where too few have labels."""
+        for needs in (("energy", "forces"), ("forces",), ("energy",), ("stress",)):
             chosen = [k for k, s in enumerate(structures) if all(getattr(s, name) is not None for name in needs)]
             if len(chosen) >= max(3, len(structures) // 2):
-                return cls._chosen(structures, energies, forces, chosen, needs)
+                found = cls._chosen(structures, energies, forces, chosen, needs)
+                left = replace(found, stresses=_stresses_left(structures, stresses, chosen))
+                return None if left.kinds == () else left
         return None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of ``energies``, ``forces`` and ``stresses`` those with labels."""
+        return tuple(name for name in QUANTITIES if getattr(self, name) is not None)
 
     @classmethod
     def _chosen(
@@ -53,10 +68,24 @@ class Residuals:
         left = None
         if "energy" in needs:
             labels = [float(structures[k].energy or 0.0) / len(structures[k]) for k in chosen]
-            kinds = [structures[k].atoms.symbols.formula.reduce()[0].format("hill") for k in chosen]
-            left = residuals(labels, [energies[k] for k in chosen], kinds)
-        push = [np.ravel(np.asarray(structures[k].forces)) - forces[k] for k in chosen] if "forces" in needs else None
+            left = residuals(labels, [energies[k] for k in chosen], _compositions(structures, chosen))
+        push = [np.ravel(structures[k].forces) - forces[k] for k in chosen] if "forces" in needs else None
         return cls(np.array(chosen), left, push)
+
+    def trust(self, kind: str) -> Array:
+        """(k,) weights of frames by the rms of their residuals of one kind."""
+        return trust(np.array([np.sqrt(np.mean(np.square(r))) for r in getattr(self, kind)]))
+
+
+def _stresses_left(structures: list[LabStructure], strict: list[Array] | None, chosen: list[int]) -> Array | None:
+    labels = [s for s in (structures[k].stress for k in chosen) if s is not None]
+    if strict is None or len(labels) < len(chosen):
+        return None
+    return stress_residuals(labels, [strict[k] for k in chosen], _compositions(structures, chosen))
+
+
+def _compositions(structures: list[LabStructure], chosen: list[int]) -> list[str]:
+    return [structures[k].atoms.symbols.formula.reduce()[0].format("hill") for k in chosen]
 
 
 class RotationalProducts:
@@ -71,6 +100,7 @@ class RotationalProducts:
 
     def __init__(self, measurement: Measurement, left: Residuals, rng: np.random.Generator) -> None:
         self.measurement, self.left = measurement, left
+        self.kinds = [q for q in left.kinds if q in measurement.dependent]
         self._coefficients = [self._of(k) for k in range(len(left.frames))]
         pools = [random_coset(rng, point_group("I").elements) for _ in left.frames]
         joined = wigner_list(np.concatenate(pools), measurement.lmax)
@@ -96,21 +126,17 @@ class RotationalProducts:
         return self._products(outside, [(up, down)] * len(self.left.frames))
 
     def _of(self, place: int) -> list[dict[Irrep, Array]]:
-        """Coefficients of h, and of the model's forces along the residual forces, by irrep."""
+        """Coefficients of h, and of the model's forces and stress along the residual ones, by irrep."""
         k, m = int(self.left.frames[place]), self.measurement
         found = []
-        for quantity, along in (
-            ("energies", None if self.left.energies is None else np.ones(1)),
-            ("forces", None if self.left.forces is None else self.left.forces[place]),
-        ):
-            if along is not None:
-                parts = {p: m.coefficients(k, quantity, p, along) for p in (1, -1)}
-                found.append({irrep: parts[irrep.parity][irrep.l] for irrep in m.irreps})
+        for quantity in self.kinds:
+            along = np.ones(1) if quantity == "energies" else getattr(self.left, quantity)[place]
+            parts = {p: m.coefficients(k, quantity, p, along) for p in (1, -1)}
+            found.append({irrep: parts[irrep.parity][irrep.l] for irrep in m.irreps})
         return found
 
     def _products(self, parts: Mapping[Irrep, Array], places: list[tuple[Wigner, Wigner]]) -> list[Products]:
-        kinds = [q for q, r in (("energies", self.left.energies), ("forces", self.left.forces)) if r is not None]
-        return [self._kind(number, quantity, parts, places) for number, quantity in enumerate(kinds)]
+        return [self._kind(number, quantity, parts, places) for number, quantity in enumerate(self.kinds)]
 
     def _kind(
         self, number: int, quantity: str, parts: Mapping[Irrep, Array], places: list[tuple[Wigner, Wigner]]
@@ -120,15 +146,16 @@ class RotationalProducts:
             chosen = {irrep: np.einsum("pm,mnk->pnk", x, found[number][irrep]) for irrep, x in parts.items()}
             true.append(sum(float(np.trace(c[..., 0])) for c in chosen.values()))
             other.append(_values(chosen, up, down))
-        weight = np.ones(len(true)) if quantity == "forces" else np.asarray(self.left.energies)
-        return Products(weight * true, weight[:, None] * np.array(other), self._squares(quantity, parts))
+        trusted = self.left.trust(quantity)
+        weight = trusted * np.asarray(self.left.energies) if quantity == "energies" else trusted
+        squares = trusted * self._squares(quantity, parts)
+        return Products(weight * true, weight[:, None] * np.array(other), squares)
 
     def _squares(self, quantity: str, parts: Mapping[Irrep, Array]) -> Array:
-        """⟨h²⟩ over orientations of each frame, unbiased; of forces the sum over components."""
+        """⟨h²⟩ over orientations of each frame, unbiased; of forces and stress the sum over components."""
         grams, frames = self.measurement.grams[quantity], self.left.frames
         power = sum((np.einsum("pm,imp->i", x, grams[irrep][frames]) for irrep, x in parts.items()), np.zeros(1))
-        sizes = np.array([3 * len(self.measurement.structures[int(k)]) for k in frames])
-        return np.asarray(power * (sizes if quantity == "forces" else 1))
+        return np.asarray(power * self.measurement.sizes(quantity)[frames])
 
 
 def _values(coefficients: Mapping[Irrep, Array], up: Wigner, down: Wigner) -> Array:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -20,8 +21,17 @@ from mlip.errors import InputError
 from mlip.surroundings import frame_of
 
 Array = NDArray[np.float64]
-# Structures → (energy in eV, forces (N, 3) in eV/Å) of each.
-Evaluator = Callable[[Sequence[Atoms]], list[tuple[float, Array]]]
+
+
+class Prediction(NamedTuple):
+    """Of one structure: energy (eV), forces (N, 3) (eV/Å), symmetric part of the stress (3, 3) (eV/Å³) or None."""
+
+    energy: float
+    forces: Array
+    stress: Array | None
+
+
+Evaluator = Callable[[Sequence[Atoms]], list[Prediction]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +42,14 @@ class LabStructure:
         atoms: The structure, ``info["frame"]`` the identity.
         energy: Label, eV; None without.
         forces: Label (N, 3), eV/Å; None without.
+        stress: Label (3, 3), eV/Å³, its symmetric part; None without.
         index: Which of the user's structures it is.
     """
 
     atoms: Atoms
     energy: float | None
     forces: Array | None
+    stress: Array | None
     index: int
 
     def __len__(self) -> int:
@@ -72,12 +84,26 @@ def _in_laboratory(atoms: Atoms, index: int) -> LabStructure:
     frame = frame_or_laboratory(atoms, index)
     results = {} if atoms.calc is None else atoms.calc.results
     energy, forces = results.get("free_energy", results.get("energy")), results.get("forces")
+    stress = symmetric(results["stress"]) if has_stress(atoms) and results.get("stress") is not None else None
     return LabStructure(
         atoms=turned(atoms, frame.T),
         energy=None if energy is None else float(energy),
         forces=None if forces is None else np.asarray(forces, dtype=np.float64) @ frame,
+        stress=None if stress is None else frame.T @ stress @ frame,
         index=index,
     )
+
+
+def has_stress(atoms: Atoms) -> bool:
+    """Whether a structure has a volume."""
+    return bool(atoms.pbc.all() and atoms.cell.rank == 3)
+
+
+def symmetric(stress: Any) -> Array:
+    """(3, 3), its symmetric part, from (3, 3) or Voigt's six in ASE's order."""
+    values = np.asarray(stress, dtype=np.float64)
+    full = voigt_6_to_full_3x3_stress(values) if values.size == 6 else values.reshape(3, 3)
+    return np.asarray((full + full.T) / 2)
 
 
 def turned(atoms: Atoms, turn: Array) -> Atoms:
@@ -108,24 +134,35 @@ def evaluator_of(model: Any) -> Evaluator:
 
 
 def _batched(potentials: Sequence[Any]) -> Evaluator:
-    def evaluate(structures: Sequence[Atoms]) -> list[tuple[float, Array]]:
-        members = [p.evaluate(structures, ("energy", "forces")) for p in potentials]
-        return [
-            (float(np.mean([r["energy"] for r in rows])), np.mean([r["forces"] for r in rows], axis=0))
-            for rows in zip(*members, strict=True)
-        ]
+    def evaluate(structures: Sequence[Atoms]) -> list[Prediction]:
+        wanted = ("energy", "forces", "stress") if all(map(has_stress, structures)) else ("energy", "forces")
+        members = [p.evaluate(structures, wanted) for p in potentials]
+        return [_mean_of(rows, wanted) for rows in zip(*members, strict=True)]
 
     evaluate.knows_frames = all(hasattr(p, "settings") for p in potentials)  # type: ignore[attr-defined]
     return evaluate
 
 
+def _mean_of(rows: Sequence[dict[str, Any]], wanted: Sequence[str]) -> Prediction:
+    stressed = "stress" in wanted and all("stress" in r for r in rows)
+    return Prediction(
+        float(np.mean([r["energy"] for r in rows])),
+        np.mean([r["forces"] for r in rows], axis=0),
+        np.mean([symmetric(r["stress"]) for r in rows], axis=0) if stressed else None,
+    )
+
+
 def _one_by_one(calculator: Any) -> Evaluator:
-    def evaluate(structures: Sequence[Atoms]) -> list[tuple[float, Array]]:
+    knows_stress = "stress" in getattr(calculator, "implemented_properties", ())
+
+    def evaluate(structures: Sequence[Atoms]) -> list[Prediction]:
         results = []
         for atoms in structures:
             atoms.calc = calculator
             energy = float(atoms.get_potential_energy())
-            results.append((energy, np.array(atoms.get_forces(), dtype=np.float64)))
+            forces = np.array(atoms.get_forces(), dtype=np.float64)
+            stress = symmetric(atoms.get_stress()) if knows_stress and has_stress(atoms) else None
+            results.append(Prediction(energy, forces, stress))
         return results
 
     return evaluate
@@ -139,11 +176,13 @@ class Orientations:
         turns: (m, 3, 3).
         energies: (m,) of h(S y), eV/atom.
         forces: (m, 3N) of −∂h(S y)/∂y, eV/Å.
+        stresses: (m, 9) of Sᵀσ(S y)S, eV/Å³; None without.
     """
 
     turns: Array
     energies: Array
     forces: Array
+    stresses: Array | None = None
 
     def parts(self) -> tuple[Orientations, Orientations]:
         """The parts even and odd under inversion, from turns that hold all S first and then all −S."""
@@ -154,6 +193,7 @@ class Orientations:
                 self.turns[up],
                 (self.energies[up] + sign * self.energies[down]) / 2,
                 (self.forces[up] + sign * self.forces[down]) / 2,
+                None if self.stresses is None else (self.stresses[up] + sign * self.stresses[down]) / 2,
             )
             for sign in (1, -1)
         )
@@ -163,9 +203,16 @@ class Orientations:
 def at_orientations(structure: LabStructure, evaluate: Evaluator, turns: Array) -> Orientations:
     """A model at given orientations of a structure, (m, 3, 3) orthogonal matrices."""
     found = evaluate([turned(structure.atoms, turn) for turn in turns])
-    energies = np.array([energy for energy, _ in found]) / len(structure)
-    forces = np.stack([(f @ turn).ravel() for (_, f), turn in zip(found, turns, strict=True)])
-    return Orientations(turns, energies, forces)
+    energies = np.array([p.energy for p in found]) / len(structure)
+    forces = np.stack([(p.forces @ turn).ravel() for p, turn in zip(found, turns, strict=True)])
+    return Orientations(turns, energies, forces, _turned_back([p.stress for p in found], turns))
+
+
+def _turned_back(stresses: Sequence[Array | None], turns: Array) -> Array | None:
+    known = [s for s in stresses if s is not None]
+    if len(known) < len(turns):
+        return None
+    return np.einsum("aki,akl,alj->aij", turns, np.array(known), turns).reshape(len(turns), 9)
 
 
 def random_turns(rng: np.random.Generator, number: int) -> Array:

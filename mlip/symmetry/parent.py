@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,14 @@ from mlip.errors import InputError
 from mlip.symmetry.crystal import SpaceGroup
 from mlip.symmetry.evidence import LabelTest, Products, reorientation_tests, reorientations
 from mlip.symmetry.finite_harmonics import FiniteIrrep, finite_irreps, subgroup_average
+from mlip.symmetry.finite_kind import FiniteKind, centred
 from mlip.symmetry.label_tests import Residuals
 from mlip.symmetry.matrix_group import MatrixGroup, Subgroup
+from mlip.symmetry.mean_stress import ForbiddenStress
+from mlip.symmetry.measurement import NEGLIGIBLE, QUANTITIES
 from mlip.symmetry.orientations import Evaluator, LabStructure, at_orientations, in_laboratory
 from mlip.symmetry.point_groups import point_group, point_group_name
-from mlip.symmetry.retained import INTERNATIONAL, LEVEL, LIMITING, MOST, NEGLIGIBLE, SLACK, RetainedGroup, main_axis
+from mlip.symmetry.retained import INTERNATIONAL, LEVEL, LIMITING, MOST, SLACK, RetainedGroup, main_axis
 
 Array = NDArray[np.float64]
 
@@ -54,20 +57,18 @@ class FiniteMeasurement:
     Attributes:
         group: G, in laboratory axes.
         irreps: Its real irreps.
+        kinds: Of ``energies`` (eV/atom), ``forces`` (eV/Å), ``stresses`` (eV/Å³) those that all structures have.
         energies: (n, |G|) eV/atom.
-        force_powers: irrep → (n,) mean square of the force component, eV²/Å².
         left: Labels minus the average over G; None without labels.
-        pushes: (k, |G|): the model's forces along the residual forces, eV²/Å²; None without.
-        push_powers: (k, |G|, |G|) products of the forces at two images, summed over components; None without.
+        forbidden: ``labels`` and ``model`` → mean stress that G forbids, those that are known.
     """
 
     group: MatrixGroup
     irreps: list[FiniteIrrep]
+    kinds: dict[str, FiniteKind]
     energies: Array
-    force_powers: dict[str, Array]
     left: Residuals | None
-    pushes: Array | None
-    push_powers: Array | None
+    forbidden: dict[str, ForbiddenStress]
 
     @classmethod
     def of(
@@ -78,33 +79,43 @@ class FiniteMeasurement:
         progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
     ) -> FiniteMeasurement:
         """Evaluate the model at |G| orientations of each structure."""
-        irreps = finite_irreps(group)
         found = [at_orientations(s, evaluate, group.elements) for s in progress(structures)]
-        products = [o.forces @ o.forces.T for o in found]
-        sizes = np.array([o.forces.shape[1] for o in found])
-        powers = {
-            i.name: np.array([np.trace(i.projector @ p) for p in products]) / len(group) / sizes for i in irreps
-        }
-        means = [o.forces.mean(axis=0) for o in found]
-        left = Residuals.of(list(structures), [float(o.energies.mean()) for o in found], means)
-        pushes = inner = None
-        if left is not None and left.forces is not None:
-            pushes = np.array([found[int(k)].forces @ r for k, r in zip(left.frames, left.forces, strict=True)])
-            inner = np.array([products[int(k)] for k in left.frames])
-        return cls(group, irreps, np.array([o.energies for o in found]), powers, left, pushes, inner)
+        names = [q for q in QUANTITIES if all(getattr(o, q) is not None for o in found)]
+        strict = {q: [np.asarray(getattr(o, q)).mean(axis=0) for o in found] for q in names}
+        energies = [float(e) for e in strict["energies"]]
+        left = Residuals.of(list(structures), energies, strict["forces"], strict.get("stresses"))
+        kinds = {q: FiniteKind.of(q, found, left) for q in names}
+        forbidden = {}
+        if left is not None and left.stresses is not None:
+            forbidden["labels"] = ForbiddenStress.of(left.stresses, group, left.trust("stresses"))
+        if "stresses" in names:
+            own = np.array([centred(o, "stresses")[0] for o in found])
+            forbidden["model"] = ForbiddenStress.of(own, group, kinds["stresses"].weights)
+        return cls(group, finite_irreps(group), kinds, np.array([o.energies for o in found]), left, forbidden)
 
     @property
     def broken(self) -> list[FiniteIrrep]:
         """All but the identity representation."""
         return [i for i in self.irreps if not i.trivial]
 
-    def powers(self, irrep: FiniteIrrep) -> Array:
-        """(n,) mean square over G of the energy's component, eV²/atom²."""
-        return np.asarray(((self.energies @ irrep.projector.T) ** 2).mean(axis=1))
+    @property
+    def strict(self) -> bool:
+        """Whether nothing depends on orientation."""
+        return not self.dependent
+
+    @property
+    def dependent(self) -> tuple[str, ...]:
+        """The kinds that depend on orientation at all, beyond rounding."""
+        whole = self._outside(frozenset(range(len(self.group))))
+        return tuple(q for q, kind in self.kinds.items() if kind.powers(whole).mean() > NEGLIGIBLE[q] ** 2)
+
+    def powers(self, quantity: str, irrep: FiniteIrrep) -> Array:
+        """(n,) mean square over G of a component of the quantity's part by an irrep."""
+        return self.kinds[quantity].powers(irrep.projector)
 
     def test(self, draws: int, rng: np.random.Generator) -> dict[str, LabelTest]:
         """Each irrep against the labels, and ``all`` of them together; nothing without labels."""
-        if self.left is None or self.energies.var(axis=1).mean() < NEGLIGIBLE**2:
+        if self.left is None or self.strict:
             return {}
         chosen = {len(self.group): reorientations(rng, draws, len(self.left.frames), len(self.group))}
         parts = {i.name: self._products(i.projector, range(len(self.group))) for i in self.broken}
@@ -114,35 +125,56 @@ class FiniteMeasurement:
     def retained(self, draws: int, rng: np.random.Generator) -> RetainedGroup:
         """The largest subgroup of G that nothing speaks against; of equally large ones the least violated."""
         everything = frozenset(range(len(self.group)))
-        whole = self._violations(everything)
-        if whole.mean() < NEGLIGIBLE**2:
+        if self.strict:
             symbol, axis = self._named(everything)
             return RetainedGroup(symbol, self.group.elements, axis, None, 0.0, None, {})
-        order = sorted(self.group.subgroups, key=lambda h: (-len(h), float(self._violations(h).mean())))
+        weights = self._weights(draws, rng)
+        order = sorted(self.group.subgroups, key=lambda h: (-len(h), float(self._violations(h, weights).mean())))
         rejected: dict[str, float] = {}
         for subgroup in order:
-            out = self._violations(subgroup)
-            total = float(whole.mean()) or 1.0
-            share, error = float(out.mean()) / total, float(out.std(ddof=1) / np.sqrt(len(out))) / total
+            out = self._violations(subgroup, weights)
+            share, error = float(out.mean()), float(out.std(ddof=1) / np.sqrt(len(out)))
             p = self._p_against(subgroup, draws, rng, share)
             symbol, axis = self._named(subgroup)
             whole_group = len(subgroup) == len(self.group)
             small = share <= SLACK + 2 * error if p is None else share <= MOST or whole_group
             if small and (p is None or p > LEVEL):
-                elements = self.group.elements[sorted(subgroup)]
-                return RetainedGroup(symbol, elements, axis, None, share if whole.mean() > 0 else 0.0, p, rejected)
+                return RetainedGroup(symbol, self.group.elements[sorted(subgroup)], axis, None, share, p, rejected)
             value = share if p is None else p
             rejected[symbol] = max(value, rejected.get(symbol, 0.0)) if p is not None else value
         raise AssertionError("the trivial subgroup keeps everything")
+
+    def _weights(self, draws: int, rng: np.random.Generator) -> dict[str, float]:
+        """How much each kind counts among violations: by the square of what labels alone confirm of it.
+
+        A model's energies may depend on orientation by chance where all that the labels break is the stress. Where
+        labels confirm nothing, all kinds count alike.
+        """
+        whole = self._outside(frozenset(range(len(self.group))))
+        alike = dict.fromkeys(self.dependent, 1.0)
+        confirmed = {}
+        if self.left is not None:
+            chosen = {len(self.group): reorientations(rng, draws, len(self.left.frames), len(self.group))}
+            parts = {q: self.kinds[q].products(whole, range(len(self.group))) for q in alike}
+            tests = reorientation_tests({q: found for q, found in parts.items() if found}, chosen)
+            confirmed = {q: max(0.0, test.score) ** 2 for q, test in tests.items()}
+        found = confirmed if sum(confirmed.values()) > 0 else alike
+        return {q: w / sum(found.values()) for q, w in found.items()}
 
     def _named(self, subgroup: Subgroup) -> tuple[str, Array | None]:
         elements = self.group.elements[sorted(subgroup)]
         name = point_group_name(elements)
         return INTERNATIONAL.get(name, LIMITING.get(name, name)), main_axis(elements)
 
-    def _violations(self, subgroup: Subgroup) -> Array:
-        """(n,) mean square of what is not invariant under a subgroup."""
-        return np.asarray(((self.energies @ self._outside(subgroup).T) ** 2).mean(axis=1))
+    def _violations(self, subgroup: Subgroup, weights: Mapping[str, float]) -> Array:
+        """(n,) what is not invariant under a subgroup, in units of the mean of all that depends on orientation."""
+        outside, whole = self._outside(subgroup), self._outside(frozenset(range(len(self.group))))
+        total = np.zeros(len(self.energies))
+        for name, weight in weights.items():
+            kind = self.kinds[name]
+            scale = weight * kind.weights / (kind.weights * kind.powers(whole)).mean()
+            total += scale * kind.powers(outside)
+        return np.asarray(total)
 
     def _outside(self, subgroup: Subgroup) -> Array:
         return np.asarray(np.eye(len(self.group)) - subgroup_average(self.group, subgroup))
@@ -157,16 +189,5 @@ class FiniteMeasurement:
         return reorientation_tests({"": parts}, chosen)[""].p
 
     def _products(self, projector: Array, places: Iterable[int]) -> list[Products]:
-        left, at = self.left, list(places)
-        found: list[Products] = []
-        if left is None:
-            return found
-        if left.energies is not None:
-            parts = self.energies[left.frames] @ projector.T
-            own = left.energies[:, None] * parts
-            found.append(Products(own[:, 0], own[:, at], (parts**2).mean(axis=1)))
-        if self.pushes is not None and self.push_powers is not None:
-            own = self.pushes @ projector.T
-            squares = np.einsum("gh,khg->k", projector, self.push_powers) / len(self.group)
-            found.append(Products(own[:, 0], own[:, at], squares))
-        return found
+        at = list(places)
+        return [part for q in self.dependent for part in self.kinds[q].products(projector, at)]

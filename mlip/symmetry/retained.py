@@ -15,14 +15,13 @@ from mlip.symmetry.axis_likelihood import Likelihood
 from mlip.symmetry.characters import character
 from mlip.symmetry.crystal import direction_name
 from mlip.symmetry.label_tests import invariant_projector
-from mlip.symmetry.measurement import Measurement
+from mlip.symmetry.measurement import NEGLIGIBLE, Measurement
 from mlip.symmetry.point_groups import CRYSTALLOGRAPHIC, point_group, rotation_axis
 from mlip.symmetry.spectrum import Irrep, Wigner, irreps_up_to, wigner_list, wigner_of
 
 Array = NDArray[np.float64]
 LEVEL = 0.05  # a group is given up where its violation is significant at this level
 MOST = 0.3  # with labels: where more than this share of the model's own power violates it
-NEGLIGIBLE = 1e-6  # eV/atom: what single precision leaves
 SLACK = 0.01  # without labels: where more than this share of the power violates it, beyond two standard errors
 
 INTERNATIONAL = {
@@ -159,7 +158,7 @@ def retained_group(
             labels: then what the model itself violates decides.
         rng: Of trial orientations.
     """
-    if measurement.totals["energies"].mean() < NEGLIGIBLE**2:
+    if measurement.totals["energies"].mean() < NEGLIGIBLE["energies"] ** 2:
         return RetainedGroup(LIMITING["Ih"], point_group("Ih").elements, None, None, 0.0, None, {})
     search = _Search(measurement, p_against, rng)
     rejected: dict[str, float] = {}

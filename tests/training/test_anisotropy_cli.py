@@ -66,12 +66,13 @@ def test_turning_structure_and_frame_together_changes_nothing():
     turned = atoms.copy()
     turned.set_cell(atoms.cell.array @ frame.T, scale_atoms=True)
     atoms.info["frame"], turned.info["frame"] = np.eye(3), frame
-    (energy, forces), (other, other_forces) = evaluate([atoms, turned])
-    assert other == pytest.approx(energy, abs=1e-9)
-    np.testing.assert_allclose(other_forces, forces @ frame.T, atol=1e-9)
+    straight, other = evaluate([atoms, turned])
+    assert other.energy == pytest.approx(straight.energy, abs=1e-9)
+    np.testing.assert_allclose(other.forces, straight.forces @ frame.T, atol=1e-9)
+    np.testing.assert_allclose(other.stress, frame @ straight.stress @ frame.T, atol=1e-9)
     for wrong in (np.eye(3), frame.T):
         turned.info["frame"] = wrong
-        assert abs(evaluate([turned])[0][0] - energy) > 1e-3
+        assert abs(evaluate([turned])[0].energy - straight.energy) > 1e-3
 
 
 def test_the_command(model, tmp_path, monkeypatch):
