@@ -83,24 +83,22 @@ def reorientation_tests(
 
 
 def _one(parts: Sequence[Products], draws: Mapping[int, NDArray[np.int64]]) -> tuple[float, float, float, int]:
-    """Kinds of labels count by what each would show were the prediction true: Neyman and Pearson's weights."""
-    score, total, null = 0.0, 0.0, np.zeros(1)
+    score, strength, null = 0.0, 0.0, np.zeros(1)
     for part in parts:
         n, others = part.other.shape
         chosen = draws[others]
         sums = part.other[np.arange(n), chosen].sum(axis=1)
         width = float(sums.std())
-        strength = max(0.0, float(part.squares.sum())) / width if width > 0 else 0.0
-        if strength == 0:
+        if width == 0:
             continue
-        score += strength * float(part.true.sum()) / width
-        total += strength**2
-        null = null + strength * sums / width
+        score += float(part.true.sum()) / width
+        strength += float(part.squares.sum()) / width
+        null = null + sums / width
     spread = float(null.std())
     if spread == 0:
         return 0.0, 1.0, 0.0, 1
     as_large = int((null >= score - 1e-12 * spread).sum())
-    return score / spread, (1 + as_large) / (1 + len(null)), total / spread, len(parts[0].true)
+    return score / spread, (1 + as_large) / (1 + len(null)), strength / spread, len(parts[0].true)
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from mlip.symmetry.point_groups import CRYSTALLOGRAPHIC, point_group, rotation_a
 from mlip.symmetry.spectrum import Irrep, Wigner, irreps_up_to, wigner_list, wigner_of
 
 Array = NDArray[np.float64]
-LEVEL = 0.05  # a group is given up where its violation is significant at this level
+LEVEL = 0.01  # a group is given up where its violation is significant at this level
 MOST = 0.3  # with labels: where more than this share of the model's own power violates it
 SLACK = 0.01  # without labels: where more than this share of the power violates it, beyond two standard errors
 
@@ -226,18 +226,32 @@ def _violation(grams: dict[Irrep, Array], projectors: dict[Irrep, Array]) -> tup
 
 
 def main_axis(elements: Array) -> Array | None:
-    """The axis of highest order; None where several share it, or there is none. A mirror's axis is its normal."""
-    found: dict[int, list[Array]] = {}
+    """The axis of highest order; among several of them the one proper axis (mm2); else None.
+
+    A mirror's axis is its normal.
+    """
+    found: dict[int, list[tuple[Array, bool]]] = {}
     for matrix in elements:
         axis = rotation_axis(matrix)
         if axis is None:
             continue
-        proper = matrix * np.rint(np.linalg.det(matrix))
-        angle = np.degrees(np.arccos(np.clip((np.trace(proper) - 1) / 2, -1, 1)))
-        axes = found.setdefault(round(360 / angle), [])
-        if all(abs(abs(float(axis @ other)) - 1) > 1e-4 for other in axes):
-            axes.append(axis)
-    if not found or len(found[max(found)]) > 1:
+        sign = np.rint(np.linalg.det(matrix))
+        angle = np.degrees(np.arccos(np.clip((np.trace(matrix * sign) - 1) / 2, -1, 1)))
+        found.setdefault(round(360 / angle), []).append((axis, sign > 0))
+    highest = found[max(found)] if found else []
+    distinct = _distinct([axis for axis, _ in highest])
+    if len(distinct) > 1:
+        distinct = _distinct([axis for axis, proper in highest if proper])
+    if len(distinct) != 1:
         return None
-    axis = found[max(found)][0]
+    axis = distinct[0]
     return np.asarray(axis * np.sign(axis[np.abs(axis).argmax()]))
+
+
+def _distinct(axes: list[Array]) -> list[Array]:
+    """One of each line."""
+    kept: list[Array] = []
+    for axis in axes:
+        if all(abs(abs(float(axis @ other)) - 1) > 1e-4 for other in kept):
+            kept.append(axis)
+    return kept
