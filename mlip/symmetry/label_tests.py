@@ -69,7 +69,7 @@ class Residuals:
         if "energy" in needs:
             labels = [float(structures[k].energy or 0.0) / len(structures[k]) for k in chosen]
             left = residuals(labels, [energies[k] for k in chosen], _compositions(structures, chosen))
-        push = [np.ravel(structures[k].forces) - forces[k] for k in chosen] if "forces" in needs else None
+        push = [np.ravel(np.asarray(structures[k].forces)) - forces[k] for k in chosen] if "forces" in needs else None
         return cls(np.array(chosen), left, push)
 
     def trust(self, kind: str) -> Array:

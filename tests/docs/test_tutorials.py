@@ -71,7 +71,7 @@ def test_every_page_is_in_the_site():
 def test_every_example_is_listed():
     listed = re.findall(r"`(\w+\.py)`", (ROOT / "docs" / "examples.md").read_text())
     assert sorted(listed) == [example.name for example in EXAMPLES]
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) >= 6
 
 
 @pytest.mark.parametrize("name", sorted(FAST))
