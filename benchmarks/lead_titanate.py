@@ -2,6 +2,7 @@
 
     for s in 1 2 3 4 5; do mlip train pbtio3 seed=$s run.name=pbtio3-$s; done
     python benchmarks/lead_titanate.py phases runs/pbtio3-*/best.mlip --supercell 1 --dft DIR --out phases
+    python benchmarks/lead_titanate.py bands runs/pbtio3-1/best.mlip runs/pbtio3-2/best.mlip --out bands
     python benchmarks/lead_titanate.py temperature runs/pbtio3-1/best.mlip --out temperature
 
 `phases` searches with the committee's mean, from a cubic cell of a = 3.9 Å that is relaxed first, and prints each
@@ -27,9 +28,10 @@ from matplotlib.figure import Figure
 from mlip import MLIPCalculator
 from mlip.datasets import perovskite
 from mlip.datasets.perovskite.recipe.calculation import SETTINGS, basis_correction, single_point
-from mlip.md import DistortionResult, MDResult, SearchSettings, find_distortions, run_md
+from mlip.md import DistortionResult, MDResult, SearchSettings, find_distortions, phonons, run_md
 from mlip.md.distortion_result import Distortion
 from mlip.md.distortions import formula_units
+from mlip.md.phonon_analyses import Analyses
 from mlip.symmetry import OrderParameter
 
 
@@ -39,6 +41,18 @@ def cubic(a: float = 3.9) -> Atoms:
     return Atoms("PbTiO3", scaled_positions=sites, cell=[a, a, a], pbc=True)
 
 
+def bands(arguments: argparse.Namespace) -> None:
+    """Exact phonons of the cubic phase with the committee's spread."""
+    calculator = MLIPCalculator(arguments.models, dtype="float64")
+    options = {"relax_first": "cell", "points": 40, "dos_mesh": (2, 2, 2), "supercell": 1}
+    analyses = Analyses(irreps=False, displacements=False)
+    result = phonons(cubic(), calculator, analyses=analyses, **options)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    result.plot().savefig(arguments.out / "bands.png", dpi=200)
+    for line in result.lines:
+        say(line)
+
+
 def dft_energy(atoms: Atoms, folder: Path) -> float:
     """EV per formula unit, with the correction that the training labels carry."""
     supercell = np.rint(atoms.cell.array / 3.9).astype(np.int64)
@@ -46,7 +60,7 @@ def dft_energy(atoms: Atoms, folder: Path) -> float:
     return (float(run.get_potential_energy()) + basis_correction(run)) / formula_units(atoms)
 
 
-def phases(arguments: argparse.Namespace) -> None:
+def distorted(arguments: argparse.Namespace) -> None:
     """Search, compare with DFT, write the figures."""
     calculator = MLIPCalculator(arguments.models, dtype="float64")
     settings = SearchSettings(max_candidates=arguments.max_candidates)
@@ -192,7 +206,11 @@ def main() -> None:
     search.add_argument("--dft", type=Path)
     search.add_argument("--largest", type=int, default=10)
     search.add_argument("--out", type=Path, default=Path("phases"))
-    search.set_defaults(run=phases)
+    search.set_defaults(run=distorted)
+    spectrum = commands.add_parser("bands")
+    spectrum.add_argument("models", nargs="+", type=Path)
+    spectrum.add_argument("--out", type=Path, default=Path("bands"))
+    spectrum.set_defaults(run=bands)
     dynamics = commands.add_parser("temperature")
     dynamics.add_argument("models", nargs=1, type=Path)
     dynamics.add_argument("--temperatures", nargs="+", type=float, default=[100, 150, 200, 300, 400])
