@@ -57,7 +57,7 @@ def from_dft(data_folder):
 @pytest.fixture
 def random_matrices():
     """Exact D(q) of random weights: no physics but the symmetry."""
-    mlip = pytest.importorskip("mlip")
+    import mlip
 
     def make(atoms):
         settings = {"architecture": "nequip", "cutoff": 3.2, "num_layers": 2, "num_channels": 4, "lmax": 2, "seed": 5}

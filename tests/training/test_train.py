@@ -221,7 +221,6 @@ def test_stress_can_be_learnt(settings):
 
 
 def test_wandb_works_offline(config, monkeypatch, tmp_path):
-    pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     path = config(run={"wandb": {"project": "test"}, "folder": str(tmp_path / "runs"), "name": "test"})
