@@ -101,6 +101,9 @@ def test_phases_that_only_the_strain_makes_unstable_are_found_out(seeing):
     assert seeing.ground_state.label == "P4mm"
     assert not seeing.ground_state.imaginary
     assert any(step.above == found["R3m"].number for step in seeing.edges)
+    walks = [scan for scan in seeing.scans if scan.start == found["R3m"].number]
+    assert walks  # downhill only where the strain is taken along
+    assert all(walk.energies.min() < found["R3m"].energy - 1e-5 for walk in walks)
     assert seeing.untried == 0
 
 
