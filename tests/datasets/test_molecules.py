@@ -144,3 +144,13 @@ def test_polarizabilities_are_symmetric_and_positive(every):
 def test_paths():
     with pytest.raises(ValueError, match="no split 'training'"):
         molecules.path("training")
+
+
+def test_free_atoms_are_less_bound_than_molecules():
+    """Atomisation energies near those of experiment (11.6, 22.2 eV); PBE binds a little more."""
+    free = {f.atoms.get_chemical_formula(): f.energy for f in read_frames(str(molecules.path(molecules.ATOMS)))}
+    assert set(free) == {"H", "C", "O"}
+    for name, minimum in molecules.minima().items():
+        binding = sum(free[s] for s in minimum.atoms.get_chemical_symbols()) - minimum.energy
+        low, high = {"hydrogen_peroxide": (11, 13), "methanol": (21, 24), HELD_OUT: (24, 27)}[name]
+        assert low < binding < high, (name, binding)
