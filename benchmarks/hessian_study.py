@@ -7,7 +7,7 @@
 Molecules: each relaxed by the model, harmonic wavenumbers against the reference's, cm⁻¹; methyl hydroperoxide was in
 no training set. Silicon (embedded): D(q) of two atoms at the wavevectors of the DFPT mesh, THz. Other crystals: at
 the wavevectors of the frames' cell, against force constants fitted to all frames of the set (the labels: to the
-training frames alone), THz. ``hessian_molecules``: eigenvalues of the whole mass-weighted Hessian of test frames, THz.
+training frames alone), THz. ``hessian_molecules``: eigenvalues of the mass-weighted Hessians of test frames, THz.
 """
 
 from __future__ import annotations
