@@ -36,6 +36,7 @@ from mlip.md import vibrations
 from mlip.md.dynamical import from_phonopy
 
 TO_THZ = 15.633302300230191  # √(eV/Å²/amu)/2π
+HELD_OUT = "methyl_hydroperoxide"
 Errors = dict[str, float]
 
 
@@ -46,6 +47,11 @@ def of_molecules(calculator: MLIPCalculator) -> Errors:
         found = vibrations(minimum.atoms, calculator, fmax=1e-4).frequencies
         difference = np.abs(found - minimum.wavenumbers)
         errors[f"{name} (cm⁻¹)"] = float(difference.mean())
+    test = list(read_frames(str(molecules.path("test"))))
+    for name in ("trained", "held-out"):
+        frames = [f for f in test if (f.atoms.info["molecule"] == HELD_OUT) == (name == "held-out")]
+        parts = [np.abs(calculator.get_forces(f.atoms) - f.forces).ravel() for f in frames]
+        errors[f"F MAE, {name} (meV/Å)"] = 1000 * float(np.concatenate(parts).mean())
     return errors
 
 
@@ -103,7 +109,7 @@ def measured(row: dict[str, Any], folder: Path) -> Errors:
     """Frequencies, forces, time and steps of one run."""
     calculator = MLIPCalculator(folder / row["name"] / "best.mlip", dtype="float64")
     found = FREQUENCIES[Path(row["recipe"]).stem](calculator)
-    forces = row["test"]["all"]["forces_mae_meV_per_A"]
+    (forces,) = [g["forces_mae_meV_per_A"] for g in row["test"]["groups"] if g["group"] == "all"]
     return {**found, "F MAE (meV/Å)": forces, "CPU min": row["cpu_s"] / 60, "steps": row["steps"]}
 
 
