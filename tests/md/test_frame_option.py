@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -38,8 +39,7 @@ def files(tmp_path, monkeypatch):
 
 def energy(command, capsys, *options):
     assert main([*command, *options, "--force", "--json", "report.json"]) in (0, 1), capsys.readouterr().err
-    with open("report.json") as file:
-        return json.load(file)["results"]["energy"]
+    return json.loads(Path("report.json").read_text())["results"]["energy"]
 
 
 def test_the_frame_reaches_the_model(files, capsys):
