@@ -11,13 +11,15 @@ from rich.console import Console
 from mlip.memory import keep_freed_memory
 from mlip.report import plain
 from mlip.training import train
+from mlip.training.state import Clock
 
 
 def main() -> None:
     keep_freed_memory()  # as the command line does
     config, overrides = json.loads(sys.argv[1])
     start = time.process_time()
-    result = train(config, overrides, resume=True, console=Console(stderr=True))
+    clock = Clock(time.process_time)  # equal minutes are equal on a busy machine, too
+    result = train(config, overrides, resume=True, console=Console(stderr=True), clock=clock)
     if result.signal is not None:
         sys.exit(128 + result.signal)
     parameters = sum(p.numel() for p in result.model.parameters())

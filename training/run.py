@@ -43,7 +43,7 @@ from mlip.training.sets import RunData, load_data
 from mlip.training.settings import TrainingSettings
 from mlip.training.shift import learn_shift
 from mlip.training.start import with_message_scale
-from mlip.training.state import TrainingState
+from mlip.training.state import Clock, TrainingState
 from mlip.training.tables import loss_table, print_data
 from mlip.training.tracking import Tracked
 from mlip.training.validation import Validation
@@ -110,6 +110,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     console: Console | None = None,
+    clock: Clock | None = None,
 ) -> TrainResult:
     """Train a potential.
 
@@ -119,6 +120,7 @@ def train(
         resume: Go on with the run in the folder; start one when there is none.
         force: Replace the run in the folder.
         console: Where to print; ``Console(quiet=True)`` for silence.
+        clock: Whose minutes ``max_minutes`` means; wall time unless given.
 
     Returns:
         Where everything is, why the run ended, and the errors.
@@ -131,7 +133,7 @@ def train(
     device = choose_device(settings.training.device)
     with process_group(device) as group, _own_torch_state(settings.training.threads, device):
         console = (console or Console()) if group.rank == 0 else Console(quiet=True)
-        return _Run(settings, device, group, console).run(resume=resume, force=force)
+        return _Run(settings, device, group, console, clock or Clock()).run(resume=resume, force=force)
 
 
 @contextmanager
@@ -150,8 +152,10 @@ def _own_torch_state(threads: int, device: torch.device) -> Iterator[None]:
 class _Run:
     """One call of ``train``."""
 
-    def __init__(self, settings: TrainingSettings, device: torch.device, group: Group, console: Console) -> None:
-        self.settings, self.device, self.group, self.console = settings, device, group, console
+    def __init__(
+        self, settings: TrainingSettings, device: torch.device, group: Group, console: Console, clock: Clock
+    ) -> None:
+        self.settings, self.device, self.group, self.console, self.clock = settings, device, group, console, clock
         self.loss = Loss.from_settings(settings.loss, settings.dens, settings.model.anisotropy)
 
     def run(self, *, resume: bool, force: bool) -> TrainResult:
@@ -274,7 +278,8 @@ class _Run:
         average = make_average(model, settings.ema)
         task = None if self.settings.dens is None else self._task(model)
         trained = model if task is None else nn.ModuleList([model, task])
-        return TrainingState(model, average, make_optimizer(trained, settings), make_schedule(settings), task)
+        optimizer, schedule = make_optimizer(trained, settings), make_schedule(settings)
+        return TrainingState(model, average, optimizer, schedule, task, clock=self.clock)
 
     def _task(self, model: Potential) -> DenoisingTask:
         task = DenoisingTask(model, seed=self.settings.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -41,19 +41,24 @@ class Position:
 
 
 class Clock:
-    """Minutes of training over all parts of a resumed run."""
+    """Minutes of training over all parts of a resumed run.
 
-    def __init__(self) -> None:
-        self._before, self._start = 0.0, time.monotonic()
+    Args:
+        seconds: What is read: ``time.process_time`` counts the process's own time, which neighbours do not change.
+    """
+
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._before, self._start = 0.0, seconds()
 
     @property
     def minutes(self) -> float:
         """Minutes so far."""
-        return self._before + (time.monotonic() - self._start) / 60.0
+        return self._before + (self._seconds() - self._start) / 60.0
 
     def start(self, minutes: float) -> None:
         """Go on from the minutes that earlier parts took."""
-        self._before, self._start = minutes, time.monotonic()
+        self._before, self._start = minutes, self._seconds()
 
 
 @dataclass

@@ -41,7 +41,7 @@ class LabelTest:
     Attributes:
         name: What is tested.
         score: T in standard deviations of the null, all kinds of label together.
-        p: Share of re-orientations with a T as large.
+        p: Share of re-orientations with a T as large; with a second test beside it, of both together (`either`).
         adjusted: The same by Holm, over all that were tested together.
         scale: Share of the predicted component that the labels confirm: 1 where they agree, 0 where it is noise.
         detectable: Number of frames → smallest rms amplitude, as a multiple of the predicted one, found in 80 % of
@@ -62,15 +62,21 @@ def reorientations(rng: np.random.Generator, number: int, frames: int, others: i
 
 
 def reorientation_tests(
-    products: Mapping[str, Sequence[Products]], draws: Mapping[int, NDArray[np.int64]]
+    products: Mapping[str, Sequence[Products]],
+    draws: Mapping[int, NDArray[np.int64]],
+    beside: Mapping[str, float] | None = None,
 ) -> dict[str, LabelTest]:
     """LabelTest several components together.
 
     Args:
         products: name → one entry per kind of label (energies, forces, stresses).
         draws: Number of other orientations → (B, n) which of them the frames take.
+        beside: name → p of another test of the same thing.
     """
     raw = {name: _one(parts, draws) for name, parts in products.items()}
+    for name, other in (beside or {}).items():
+        score, p, strength, frames = raw[name]
+        raw[name] = score, either(p, other), strength, frames
     adjusted = holm({name: p for name, (_, p, _, _) in raw.items()})
     level = 0.05 / max(1, len(raw))
     need = float(norm.isf(level) + norm.ppf(POWER))
@@ -99,6 +105,11 @@ def _one(parts: Sequence[Products], draws: Mapping[int, NDArray[np.int64]]) -> t
         return 0.0, 1.0, 0.0, 1
     as_large = int((null >= score - 1e-12 * spread).sum())
     return score / spread, (1 + as_large) / (1 + len(null)), strength / spread, len(parts[0].true)
+
+
+def either(*ps: float) -> float:
+    """P of several tests of one hypothesis, however they depend on one another (Bonferroni)."""
+    return min(1.0, len(ps) * min(ps))
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from mlip.errors import InputError
 from mlip.symmetry.crystal import SpaceGroup
-from mlip.symmetry.evidence import LabelTest, Products, reorientation_tests, reorientations
+from mlip.symmetry.evidence import LabelTest, Products, either, reorientation_tests, reorientations
 from mlip.symmetry.finite_harmonics import FiniteIrrep, finite_irreps, subgroup_average
 from mlip.symmetry.finite_kind import FiniteKind, centred
 from mlip.symmetry.label_tests import Residuals
 from mlip.symmetry.matrix_group import MatrixGroup, Subgroup
-from mlip.symmetry.mean_stress import ForbiddenStress
+from mlip.symmetry.mean_stress import ForbiddenStress, MeanStressTest
 from mlip.symmetry.measurement import NEGLIGIBLE, QUANTITIES
 from mlip.symmetry.orientations import Evaluator, LabStructure, at_orientations, in_laboratory
 from mlip.symmetry.point_groups import point_group, point_group_name
@@ -61,6 +61,7 @@ class FiniteMeasurement:
         energies: (n, |G|) eV/atom.
         left: Labels minus the average over G; None without labels.
         forbidden: ``labels`` and ``model`` → mean stress that G forbids, those that are known.
+        mean_stress: Of the labels, to be tested; None without stress labels.
     """
 
     group: MatrixGroup
@@ -69,6 +70,7 @@ class FiniteMeasurement:
     energies: Array
     left: Residuals | None
     forbidden: dict[str, ForbiddenStress]
+    mean_stress: MeanStressTest | None
 
     @classmethod
     def of(
@@ -85,13 +87,15 @@ class FiniteMeasurement:
         energies = [float(e) for e in strict["energies"]]
         left = Residuals.of(list(structures), energies, strict["forces"], strict.get("stresses"))
         kinds = {q: FiniteKind.of(q, found, left) for q in names}
-        forbidden = {}
+        forbidden, mean = {}, None
         if left is not None and left.stresses is not None:
             forbidden["labels"] = ForbiddenStress.of(left.stresses, group, left.trust("stresses"))
+            mean = MeanStressTest.of(left.stresses, group, left.trust("stresses"))
         if "stresses" in names:
             own = np.array([centred(o, "stresses")[0] for o in found])
             forbidden["model"] = ForbiddenStress.of(own, group, kinds["stresses"].weights)
-        return cls(group, finite_irreps(group), kinds, np.array([o.energies for o in found]), left, forbidden)
+        energy = np.array([o.energies for o in found])
+        return cls(group, finite_irreps(group), kinds, energy, left, forbidden, mean)
 
     @property
     def broken(self) -> list[FiniteIrrep]:
@@ -117,10 +121,15 @@ class FiniteMeasurement:
         """Each irrep against the labels, and ``all`` of them together; nothing without labels."""
         if self.left is None or self.strict:
             return {}
-        chosen = {len(self.group): reorientations(rng, draws, len(self.left.frames), len(self.group))}
-        parts = {i.name: self._products(i.projector, range(len(self.group))) for i in self.broken}
-        whole = self._products(sum((i.projector for i in self.broken), np.zeros(1)), range(len(self.group)))
-        return {**reorientation_tests(parts, chosen), **reorientation_tests({"all": whole}, chosen)}
+        drawn = reorientations(rng, draws, len(self.left.frames), len(self.group))
+        chosen, everywhere = {len(self.group): drawn}, range(len(self.group))
+        whole = {"all": sum((i.projector for i in self.broken), np.zeros(1))}
+        found = {}
+        for projectors in ({i.name: i.projector for i in self.broken}, whole):
+            parts = {name: self._products(p, everywhere) for name, p in projectors.items()}
+            beside = {name: self._p_of_mean_stress(p, everywhere, drawn) for name, p in projectors.items()}
+            found |= reorientation_tests(parts, chosen, {n: p for n, p in beside.items() if p is not None})
+        return found
 
     def retained(self, draws: int, rng: np.random.Generator) -> RetainedGroup:
         """The largest subgroup of G that nothing speaks against; of equally large ones the least violated."""
@@ -182,11 +191,17 @@ class FiniteMeasurement:
     def _p_against(self, subgroup: Subgroup, draws: int, rng: np.random.Generator, share: float) -> float | None:
         if self.left is None:
             return None
-        if share < ROUNDING:
-            return 1.0
-        parts = self._products(self._outside(subgroup), sorted(subgroup))
-        chosen = {len(subgroup): reorientations(rng, draws, len(self.left.frames), len(subgroup))}
-        return reorientation_tests({"": parts}, chosen)[""].p
+        outside, places = self._outside(subgroup), sorted(subgroup)
+        drawn = reorientations(rng, draws, len(self.left.frames), len(subgroup))
+        test = reorientation_tests({"": self._products(outside, places)}, {len(subgroup): drawn})[""]
+        p_of_model = 1.0 if share < ROUNDING else test.p
+        p_of_mean = self._p_of_mean_stress(outside, places, drawn)
+        return p_of_model if p_of_mean is None else either(p_of_model, p_of_mean)
+
+    def _p_of_mean_stress(self, projector: Array, places: Sequence[int], drawn: NDArray[np.int64]) -> float | None:
+        """Of the labels' own mean stress by a projector; None where nothing of it could show."""
+        test = self.mean_stress
+        return test.p(projector[0], places, drawn) if test is not None and test.sees(projector[0]) else None
 
     def _products(self, projector: Array, places: Iterable[int]) -> list[Products]:
         at = list(places)

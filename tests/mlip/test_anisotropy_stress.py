@@ -191,3 +191,11 @@ def test_the_test_rejects_at_its_level():
         null = [Products(p.other[np.arange(24), chosen], p.other, p.squares) for p in parts]
         rejected += reorientation_tests({"": null}, draws)[""].p < 0.05
     assert 0.03 <= rejected / 500 <= 0.07
+
+
+def test_labels_speak_where_the_model_missed_what_they_break():
+    """The model found a little of another axis; the labels' own mean stress is beyond doubt."""
+    missed = Sprung(0.02 * GPa * (np.ones((3, 3)) - np.eye(3)), spring=1.05)
+    report = anisotropy_report(missed, labelled(crystals(24, seed=9), Sprung(UNIAXIAL)), parent="Oh", settings=QUICK)
+    assert report.p < 0.01
+    assert report.retained.symbol != "m-3m"

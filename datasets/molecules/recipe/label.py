@@ -13,9 +13,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlip.datasets.molecules.recipe.minima import minimum
+from mlip.datasets.molecules.recipe.minima import minimum, settings_of
 from mlip.datasets.molecules.recipe.plan import frames
-from mlip.datasets.molecules.recipe.quantum import FloatArray, Settings, labels
+from mlip.datasets.molecules.recipe.quantum import FloatArray, labels
 from mlip.datasets.molecules.recipe.structures import Frame, scratch_argument, structure
 from mlip.datasets.recipes.frames import label_all, stored_frames
 
@@ -39,9 +39,10 @@ def with_labels(atoms: Atoms, found: dict[str, FloatArray]) -> Atoms:
 
 def main() -> None:
     """Compute what is missing."""
-    scratch, settings = scratch_argument(__doc__), Settings()
+    scratch = scratch_argument(__doc__)
 
     def label(frame: Frame, place: Path) -> Atoms:
+        settings = settings_of(frame.molecule)
         atoms, found = minimum(frame.molecule, settings, scratch / "minima")
         if frame.config_type == "minimum":
             place = scratch / "minima" / frame.molecule

@@ -88,6 +88,11 @@ def wavenumbers(atoms: Atoms, hessian: FloatArray) -> tuple[FloatArray, FloatArr
     )
 
 
+def settings_of(name: str) -> Settings:
+    """The settings with the molecule's own integration grid."""
+    return Settings(grid=MOLECULES[name].grid)
+
+
 def minimum(name: str, settings: Settings, folder: Path) -> tuple[Atoms, dict[str, FloatArray]]:
     """A relaxed molecule and all its labels."""
     atoms = relaxed(name, settings, folder)
@@ -115,15 +120,16 @@ def main() -> None:
     """Relax what is missing and write what there is."""
     folder = scratch_argument(__doc__) / "minima"
     settings = Settings()
+    grids = {name: molecule.grid for name, molecule in MOLECULES.items()}
     contents: dict[str, Any] = {
         "units": "energy eV, positions Å, masses amu, forces eV/Å, dipole e Å, polarizability e^2 Å^2/eV (times "
         "14.39964 Å^3), wavenumbers cm^-1: harmonic, translations and rotations projected out; rigid_wavenumbers: "
         "the six smallest without the projection",
-        "settings": {"functional": settings.functional, "basis": settings.basis, "grid": settings.grid},
+        "settings": {"functional": settings.functional, "basis": settings.basis, "grid": grids},
         "molecules": {},
     }
     for name in MOLECULES:
-        atoms, found = minimum(name, settings, folder)
+        atoms, found = minimum(name, settings_of(name), folder)
         contents["molecules"][name] = stored(atoms, found)
         print(name, contents["molecules"][name], flush=True)
         partial = DESTINATION / ".minima.partial"

@@ -27,11 +27,13 @@ class Molecule:
         symbols: chemical formula in the order of the positions.
         start: (N, 3) a geometry to relax from, Å.
         torsions: (first, second, turning): the axis from atom `first` to atom `second`, and the atoms that turn.
+        grid: PySCF's level of the integration grid: where a Hessian's translations cost less than 0.02 eV/Å^2.
     """
 
     symbols: str
     start: tuple[tuple[float, float, float], ...]
     torsions: tuple[tuple[int, int, tuple[int, ...]], ...]
+    grid: int = 4
 
 
 MOLECULES = {
@@ -51,10 +53,12 @@ MOLECULES = {
     "methyl_hydroperoxide": Molecule(
         "CO2H4",
         (
-            (-1.13, -0.17, 0.02), (0.04, 0.58, -0.10), (1.13, -0.36, -0.12), (1.56, -0.13, 0.72),
-            (-1.95, 0.55, 0.02), (-1.23, -0.83, -0.85), (-1.15, -0.76, 0.94),
+            (-1.1719, -0.2851, 0.0172), (-0.0610, 0.5795, -0.0157), (1.1250, -0.2729, -0.0515),
+            (1.5452, 0.0032, 0.7906), (-2.0532, 0.3897, -0.0002),
+            (-1.2121, -0.9545, -0.8721), (-1.2035, -0.9072, 0.9426),
         ),
         ((1, 2, (3,)), (0, 1, (2, 3))),
+        grid=6,
     ),
 }  # fmt: skip
 
