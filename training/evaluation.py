@@ -48,7 +48,6 @@ _PANELS = (
     Panel("born_charges", "Born charge", "e", "e", 1.0),
     Panel("polarizability", "polarizability", "e Å²/V", "e Å²/V", 1.0),
 )
-# Columns of the table; those of derivatives by a field stand only where there are labels.
 _COLUMNS = {
     "energy_mae_meV_per_atom": "E MAE",
     "energy_rmse_meV_per_atom": "E RMSE (meV/atom)",
@@ -58,9 +57,12 @@ _COLUMNS = {
     "stress_mae_GPa": "S MAE (GPa)",
 }
 _RESPONSE_COLUMNS = {
-    "polarization_rmse_me_A": "dipole RMSE (me Å)",
-    "born_charges_rmse_me": "Z* RMSE (me)",
-    "polarizability_rmse_me_A2_per_V": "α RMSE (me Å²/V)",
+    "polarization_mae_me_A": "dipole MAE",
+    "polarization_rmse_me_A": "RMSE (me Å)",
+    "born_charges_mae_me": "Z* MAE",
+    "born_charges_rmse_me": "RMSE (me)",
+    "polarizability_mae_me_A2_per_V": "α MAE",
+    "polarizability_rmse_me_A2_per_V": "RMSE (me Å²/V)",
 }
 
 
@@ -129,12 +131,14 @@ class EvaluationResult:
 
     def table(self) -> Table:
         """The errors as people compare them."""
-        asked = [key for key in _RESPONSE_COLUMNS if any(key in row for row in self.rows)]
-        columns = _COLUMNS | {key: _RESPONSE_COLUMNS[key] for key in asked}
-        table = Table("", "frames", *columns.values())
-        for row in self.rows:
-            table.add_row(row["group"], str(row["frames"]), *(_cell(row.get(key)) for key in columns))
-        return table
+        return _table(self.rows, _COLUMNS)
+
+    @property
+    def tables(self) -> list[Table]:
+        """That of energies, forces and stress; and, where there are labels, that of derivatives by a field."""
+        rows = [row for row in self.rows if set(_RESPONSE_COLUMNS) & row.keys()]
+        columns = {key: name for key, name in _RESPONSE_COLUMNS.items() if any(key in row for row in rows)}
+        return [self.table(), *([_table(rows, columns)] if rows else [])]
 
     def plot(self) -> Figure:
         """Parity plots of what is labelled; the energies relative to their mean."""
@@ -288,6 +292,14 @@ def _response_errors(label: str, pairs: Pairs | None) -> dict[str, float]:
         return {}
     unit = UNITS[label]
     return {f"{label}_mae_{unit}": 1e3 * pairs.mae, f"{label}_rmse_{unit}": 1e3 * pairs.rmse}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Table:
+    """A row for each group; empty where it has no such error."""
+    table = Table("", "frames", *columns.values())
+    for row in rows:
+        table.add_row(row["group"], str(row["frames"]), *(_cell(row.get(key)) for key in columns))
+    return table
 
 
 def _cell(value: float | None) -> str:
