@@ -2,9 +2,10 @@
 
     python benchmarks/study.py benchmarks/studies/architectures.yaml --out study
 
-A plan is YAML: ``recipes`` (names or files), ``variants`` (name → overrides), ``seeds``, ``minutes``, and overrides
-``common`` to all. Each run has one thread, and its errors are appended to ``results.jsonl`` as it ends; what stands
-there is not run again, and a run that was interrupted resumes from its checkpoint.
+A plan is YAML: ``recipes`` (names or files), ``variants`` (name → overrides), ``seeds``, ``minutes`` and ``epochs``
+(each a list of budgets), and overrides ``common`` to all. Each run has one thread, minutes are of its own processor
+time, and its errors are appended to ``results.jsonl`` as it ends; what stands there is not run again, and a run that
+was interrupted resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -26,29 +27,32 @@ import yaml
 from mlip.errors import InputError
 
 HERE = Path(__file__).parent
-KEYS = {"recipes", "variants", "seeds", "minutes", "common"}
+KEYS = {"recipes", "variants", "seeds", "minutes", "epochs", "common"}
+LIMITS = {"min": "training.max_minutes", "epochs": "training.max_epochs"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run."""
+    """One run; its budget is a number and its unit, ``min`` or ``epochs``."""
 
     recipe: str
     variant: str
     seed: int
-    minutes: float
+    budget: tuple[float, str]
     overrides: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """What tells it from the others."""
-        return f"{Path(self.recipe).stem}-{self.variant}-seed{self.seed}-{self.minutes:g}min"
+        return f"{Path(self.recipe).stem}-{self.variant}-seed{self.seed}-{self.budget[0]:g}{self.budget[1]}"
 
     def command(self, folder: Path) -> list[str]:
         """The process that trains it and prints its results."""
+        amount, unit = self.budget
+        limits = [f"{key}={f'{amount:g}' if name == unit else 'null'}" for name, key in LIMITS.items()]
         overrides = [
             *self.overrides,
-            *(f"seed={self.seed}", f"training.max_minutes={self.minutes}", "training.max_epochs=null"),
+            *(f"seed={self.seed}", *limits),
             *("training.threads=1", f"run.name={self.name}", f"run.folder={folder}"),
         ]
         return [sys.executable, str(HERE / "study_job.py"), json.dumps([self.recipe, overrides])]
@@ -59,10 +63,13 @@ def jobs(plan: dict[str, Any]) -> Iterator[Job]:
     unknown = sorted(set(plan) - KEYS)
     if unknown or not {"recipes", "variants"} <= set(plan):
         raise InputError(f"a plan has {', '.join(sorted(KEYS))}", mend=f"unknown: {unknown}" if unknown else None)
-    grid = itertools.product(plan.get("minutes", [20]), plan.get("seeds", [1]), plan["recipes"], plan["variants"])
-    for minutes, seed, recipe, variant in grid:
+    budgets = [(m, "min") for m in plan.get("minutes", [])] + [(e, "epochs") for e in plan.get("epochs", [])]
+    if not budgets:
+        raise InputError("a plan has minutes or epochs, a list of budgets")
+    grid = itertools.product(budgets, plan.get("seeds", [1]), plan["recipes"], plan["variants"])
+    for budget, seed, recipe, variant in grid:
         overrides = [*plan.get("common", []), *plan["variants"][variant]]
-        yield Job(recipe, variant, seed, minutes, tuple(overrides))
+        yield Job(recipe, variant, seed, budget, tuple(overrides))
 
 
 def finished(results: Path) -> set[str]:
@@ -100,7 +107,8 @@ def _collect(job: Job, process: subprocess.Popen, folder: Path) -> bool:
     if process.returncode:
         _say(f"FAILED {job.name}: see {folder / job.name}.log")
         return False
-    row = {"name": job.name, "recipe": job.recipe, "variant": job.variant, "seed": job.seed, "minutes": job.minutes}
+    amount, unit = job.budget
+    row = {"name": job.name, "recipe": job.recipe, "variant": job.variant, "seed": job.seed, unit: amount}
     with (folder / "results.jsonl").open("a") as file:
         file.write(json.dumps({**row, **json.loads(output.splitlines()[-1])}) + "\n")
     _say(f"finished {job.name}")

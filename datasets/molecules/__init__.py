@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent
 SPLITS = ("train", "validation", "test")
+ATOMS = "atoms"  # the free atoms: `e0: {method: isolated, path: "molecules:atoms"}`
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ class Minimum:
 
 
 def path(split: str) -> Path:
-    """The extxyz file of a split: ``train``, ``validation`` or ``test``.
+    """The extxyz file of a split, ``train``, ``validation`` or ``test``, or of the free ``atoms``.
 
     Raises:
         ValueError: for any other name.
     """
-    if split not in SPLITS:
-        raise ValueError(f"no split {split!r}: one of {', '.join(SPLITS)}")
+    if split not in (*SPLITS, ATOMS):
+        raise ValueError(f"no split {split!r}: one of {', '.join((*SPLITS, ATOMS))}")
     return FOLDER / f"{split}.xyz"
 
 

@@ -35,6 +35,7 @@ def test_the_set_is_small():
 
 
 def test_names_are_unique_and_one_molecule_is_held_out(frames, every):
+    assert len(every) >= 200
     names = [name_of(frame) for frame in every]
     assert len(set(names)) == len(names)
     kinds = {split: {frame.atoms.info["molecule"] for frame in images} for split, images in frames.items()}
@@ -60,7 +61,7 @@ def test_nothing_pushes_or_turns_a_molecule(every):
 
 
 def test_hessians_are_symmetric_and_translations_cost_nothing(curved):
-    assert len(curved) >= 3
+    assert len(curved) >= 40
     for frame in curved:
         np.testing.assert_allclose(frame.hessian, frame.hessian.T, atol=1e-9)
         rows = frame.hessian.reshape(3 * len(frame.atoms), -1, 3).sum(axis=1)
@@ -105,7 +106,7 @@ def test_stored_wavenumbers_are_those_of_the_stored_hessian(curved):
         values = np.linalg.eigvalsh(frame.hessian / np.outer(root, root))
         np.testing.assert_allclose(to_wavenumber * np.sqrt(values[6:]), minimum.wavenumbers, atol=3.0)
         found += 1
-    assert found >= 2
+    assert found == 3
 
 
 def test_forces_are_the_slope_of_the_torsion_curve(every):
@@ -122,8 +123,7 @@ def test_forces_are_the_slope_of_the_torsion_curve(every):
         angles.append(np.radians(float(name_of(frame).split("_")[-2])))
         energies.append(frame.energy)
         torques.append(slope)
-    if len(angles) < 12:
-        pytest.skip("not enough of the curve is there")
+    assert len(angles) >= 12
     waves = np.arange(1, 6)
     phases = np.outer(angles, waves)
     basis = np.hstack([np.ones((len(angles), 1)), np.cos(phases), np.sin(phases)])
@@ -144,3 +144,13 @@ def test_polarizabilities_are_symmetric_and_positive(every):
 def test_paths():
     with pytest.raises(ValueError, match="no split 'training'"):
         molecules.path("training")
+
+
+def test_free_atoms_are_less_bound_than_molecules():
+    """Atomisation energies near those of experiment (11.6, 22.2 eV); PBE binds a little more."""
+    free = {f.atoms.get_chemical_formula(): f.energy for f in read_frames(str(molecules.path(molecules.ATOMS)))}
+    assert set(free) == {"H", "C", "O"}
+    for name, minimum in molecules.minima().items():
+        binding = sum(free[s] for s in minimum.atoms.get_chemical_symbols()) - minimum.energy
+        low, high = {"hydrogen_peroxide": (11, 13), "methanol": (21, 24), HELD_OUT: (24, 27)}[name]
+        assert low < binding < high, (name, binding)
