@@ -20,6 +20,7 @@ def calculator_from(
     factory: str | None = None,
     device: str = "cpu",
     dtype: str | None = None,
+    frame: Any = None,
 ) -> Any:
     """The calculator that a command line names.
 
@@ -28,15 +29,19 @@ def calculator_from(
         factory: ``"package.module:callable"`` that makes any other ASE calculator, called without arguments.
         device: ``"cpu"``, ``"cuda"``, …; for model files only.
         dtype: ``"float32"`` or ``"float64"``; None keeps the dtype the model was stored with.
+        frame: (3, 3), how structures without a frame of their own lie in the laboratory; for model files only.
 
     Returns:
         An ASE calculator.
 
     Raises:
-        InputError: Both or neither are given, the file is not there, or the factory cannot be imported.
+        InputError: Both or neither are given, the file is not there, the factory cannot be imported, or it is
+            given a frame.
     """
     if (model is None) == (factory is None):
         raise InputError("give either a model file or --calculator module:factory")
+    if factory is not None and frame is not None:
+        raise InputError("--frame belongs to our own models", key="frame", mend="leave it out with --calculator")
     if factory is not None:
         return made_by(factory)
     files = [model] if isinstance(model, str | Path) else list(model or [])
@@ -45,7 +50,7 @@ def calculator_from(
             raise InputError("no such model file", file=file)
     from mlip import MLIPCalculator  # torch is slow to import, and other calculators do not need it
 
-    return MLIPCalculator(files if len(files) > 1 else files[0], device=device, dtype=dtype)
+    return MLIPCalculator(files if len(files) > 1 else files[0], device=device, dtype=dtype, frame=frame)
 
 
 def attached(atoms: Atoms, calculator: Any, *, constraints: bool = False) -> Atoms:

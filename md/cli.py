@@ -9,7 +9,20 @@ import typer
 
 from mlip.errors import InputError
 from mlip.md.many import Origin, Outcome, for_each
-from mlip.md.options import Calculator, Device, Dtype, Files, Force, Index, Json, Out, Resume, ShardIndex, Shards
+from mlip.md.options import (
+    Calculator,
+    Device,
+    Dtype,
+    Files,
+    Force,
+    Frame,
+    Index,
+    Json,
+    Out,
+    Resume,
+    ShardIndex,
+    Shards,
+)
 from mlip.md.session import (
     bar,
     console,
@@ -45,12 +58,13 @@ def relax(
     device: Device = "cpu",
     dtype: Annotated[str | None, typer.Option("--dtype", help="float32 or float64.")] = "float64",
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Relax atoms and, where asked, the cell; ends with minimum or saddle."""
     from mlip.md.relaxation import CellMotion
     from mlip.md.relaxation import relax as run
 
-    calc, structures = model_and_structures(files, calculator, device, dtype)
+    calc, structures = model_and_structures(files, calculator, device, dtype, frame=frame)
     report = CommandReport("relax", inputs={"files": files, "calculator": calculator, "cell": cell, "fmax": fmax})
 
     def work(path: Path, folder: Path) -> Outcome:
@@ -118,6 +132,7 @@ def md(
     device: Device = "cpu",
     dtype: Dtype = None,
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Molecular dynamics: log, trajectory, restart file, figure, and the drift of the conserved quantity.
 
@@ -126,7 +141,7 @@ def md(
     from mlip.md.dynamics import outside_training, run_md
     from mlip.md.harvest import Harvest
 
-    calc, structures = model_and_structures(files, calculator, device, dtype, committee=True)
+    calc, structures = model_and_structures(files, calculator, device, dtype, committee=True, frame=frame)
     settings = {"ensemble": ensemble, "temperature": temperature, "seed": seed}
     report = CommandReport("md", inputs={"files": files, "calculator": calculator, **settings})
     several, outside = len(structures) > 1, outside_training(calc)
@@ -189,12 +204,13 @@ def check(
     device: Device = "cpu",
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64.")] = "float64",
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Forces, stress, Hessian, symmetries, smoothness, extensivity, conservation: measured, with pass or fail."""
     from mlip.md.checking import check as run
     from mlip.md.checking import default_structure
 
-    calc, structures = model_and_structures(files or [], calculator, device, dtype, need=0)
+    calc, structures = model_and_structures(files or [], calculator, device, dtype, need=0, frame=frame)
     if len(structures) > 1:
         raise InputError("one STRUCTURE at a time")
     atoms = read_structure(structures[0], calc, index) if structures else default_structure(calc)

@@ -14,7 +14,20 @@ import typer
 from ase import Atoms
 
 from mlip.md.many import Origin, Outcome, for_each
-from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, Resume, ShardIndex, Shards, integers
+from mlip.md.options import (
+    Calculator,
+    Device,
+    Files,
+    Force,
+    Frame,
+    Index,
+    Json,
+    Out,
+    Resume,
+    ShardIndex,
+    Shards,
+    integers,
+)
 from mlip.md.session import bar, console, finish, model_and_structures, read_structure
 from mlip.md.shards import shard_from
 from mlip.report import CommandReport
@@ -50,6 +63,7 @@ def elastic(
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Elastic constants, moduli, stability, sound and Debye temperature of a bulk crystal.
 
@@ -92,6 +106,7 @@ def eos(
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Equation of state: E(V) and P(V) with atoms and shape relaxed, and the fit of Birch and Murnaghan.
 
@@ -148,6 +163,7 @@ def qha(
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Thermal expansion, B(T) and C_p(T) in the quasi-harmonic approximation, from phonons at several volumes."""
     from mlip.md.thermal_expansion import Fit, quasi_harmonic
@@ -189,7 +205,9 @@ def _each(
     files = [Path(file) for file in given["files"]]
     out, json = (None if given[name] is None else Path(given[name]) for name in ("out", "json"))
     calculator, index = given["calculator"], given["index"]
-    calc, structures = model_and_structures(files, calculator, given["device"], "float64", committee=committee)
+    calc, structures = model_and_structures(
+        files, calculator, given["device"], "float64", committee=committee, frame=given["frame"]
+    )
     models = [file for file in files if file not in structures]
     report = CommandReport(command, inputs={"files": files, "calculator": calculator})
 

@@ -13,7 +13,21 @@ from rich.table import Table
 from mlip.errors import InputError
 from mlip.md.calculators import calculator_from
 from mlip.md.many import Origin, Outcome, for_each
-from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out, Resume, ShardIndex, Shards, integers
+from mlip.md.options import (
+    Calculator,
+    Device,
+    Files,
+    Force,
+    Frame,
+    Index,
+    Json,
+    Out,
+    Resume,
+    ShardIndex,
+    Shards,
+    frame_from,
+    integers,
+)
 from mlip.md.session import bar, console, finish, models_and_structures, read_structure
 from mlip.md.shards import shard_from
 from mlip.report import CommandReport
@@ -98,6 +112,7 @@ def phonons(
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Phonon bands, density of states and thermal properties, in float64, with no silent correction.
 
@@ -112,7 +127,7 @@ def phonons(
     from mlip.md.solution import Method
 
     models, structures = models_and_structures(files, calculator)
-    calculators = calculators_of(models, calculator, device, committee=committee)
+    calculators = calculators_of(models, calculator, device, committee=committee, frame=frame_from(frame))
     references = [read_reference(file) for file in reference or []]
     cell = integers(finite_displacement if finite_displacement is not None else supercell, "supercell")
     chosen = "displacement" if finite_displacement is not None else method
@@ -181,7 +196,9 @@ def strain_from(text: str | None) -> Any:
         raise InputError(f"'{text}' is neither 'volume' nor numbers", key="gruneisen") from error
 
 
-def calculators_of(models: list[Path], factory: str | None, device: str, *, committee: bool) -> dict[str, Any]:
+def calculators_of(
+    models: list[Path], factory: str | None, device: str, *, committee: bool, frame: Any = None
+) -> dict[str, Any]:
     """What to compute with, by name: every model by itself, or all as one committee.
 
     Raises:
@@ -190,11 +207,11 @@ def calculators_of(models: list[Path], factory: str | None, device: str, *, comm
     if committee and len(models) < 2:
         raise InputError("a committee needs two models or more", key="committee")
     if factory is not None:
-        return {factory: calculator_from(factory=factory)}
+        return {factory: calculator_from(factory=factory, frame=frame)}
     if committee:
-        return {"committee": calculator_from(models, device=device, dtype="float64")}
+        return {"committee": calculator_from(models, device=device, dtype="float64", frame=frame)}
     names = short_names(models)
-    opened = [calculator_from(model, device=device, dtype="float64") for model in models]
+    opened = [calculator_from(model, device=device, dtype="float64", frame=frame) for model in models]
     return dict(zip(names, opened, strict=True))
 
 

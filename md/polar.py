@@ -169,14 +169,16 @@ def trained_supercell(calculator: Any, atoms: Atoms) -> NDArray[np.int64] | None
     commensurate with it.
 
     Returns:
-        (3, 3) integers, or None where the header does not say or the two lattices do not correspond.
+        (3, 3) integers of positive determinant, or None where the header does not say or the two lattices do not
+        correspond.
     """
     potential = getattr(calculator, "potential", None)
     known = getattr(potential, "metadata", {}).get("ranges", {}).get("largest_cell")
     if known is None:
         return None
     found = bases_with_metric(atoms.cell.array, np.asarray(known, dtype=np.float64), 0.04)
-    return np.rint(found[0]).astype(np.int64) if found else None
+    matrix = np.rint(found[0]).astype(np.int64) if found else None
+    return matrix if matrix is None or np.linalg.det(matrix) > 0 else -matrix  # the same lattice
 
 
 def with_dipoles(phonon: Phonopy, born: BornCharges) -> DynamicalMatrices:

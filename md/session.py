@@ -16,6 +16,7 @@ from rich.progress import track
 from mlip.errors import InputError, MLIPError
 from mlip.files import atomic_path, output_folder
 from mlip.md.calculators import attached, calculator_from
+from mlip.md.options import frame_from
 from mlip.report import Check, CommandReport
 
 console = Console()
@@ -61,10 +62,11 @@ def model_and_structures(
     *,
     need: int = 1,
     committee: bool = False,
+    frame: str | None = None,
 ) -> tuple[Any, list[Path]]:
     """One MODEL, or ``--calculator``, and the structures.
 
-    Where a command takes a ``committee``, several models are one.
+    Where a command takes a ``committee``, several models are one. ``frame`` is the text of ``--frame``.
 
     Raises:
         InputError: Too few files, several models, or the model cannot be opened.
@@ -73,7 +75,8 @@ def model_and_structures(
     if len(models) > 1 and not committee:
         raise InputError("a second model", file=models[1], mend="this command takes one")
     chosen = models if calculator is None else None
-    return calculator_from(chosen, factory=calculator, device=device, dtype=dtype), structures
+    placed = frame_from(frame)
+    return calculator_from(chosen, factory=calculator, device=device, dtype=dtype, frame=placed), structures
 
 
 def read_structure(path: Path, calculator: Any, index: int = -1) -> Atoms:

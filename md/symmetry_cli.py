@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mlip.errors import InputError
 from mlip.md.calculators import calculator_from
-from mlip.md.options import Calculator, Device, Force, Index, Json, Out, integers
+from mlip.md.options import Calculator, Device, Force, Frame, Index, Json, Out, frame_from, integers
 from mlip.md.session import bar, console, finish, folder_for, read_structure
 from mlip.report import CommandReport
 
@@ -71,6 +71,7 @@ def distortions(
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Which distorted phase is the ground state: from the soft modes down the tree of subgroups."""
     from mlip.md.distortions import SearchSettings, find_distortions
@@ -78,7 +79,8 @@ def distortions(
     models = files[:-1]
     if bool(models) == (calculator is not None):
         raise InputError("give MODEL... STRUCTURE, or --calculator and one STRUCTURE")
-    calc = calculator_from(models or None, factory=calculator, device=device, dtype="float64")
+    placed = frame_from(frame)
+    calc = calculator_from(models or None, factory=calculator, device=device, dtype="float64", frame=placed)
     path = files[-1]
     atoms = read_structure(path, calc, index)
     folder = folder_for(path, "distortions", out, several=False, force=force)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from mlip.errors import InputError
-from mlip.md.options import Calculator, Device, Files, Force, Index, Json, Out
+from mlip.md.options import Calculator, Device, Files, Force, Frame, Index, Json, Out
 from mlip.md.session import console, finish, folder_for, merge, model_and_structures, named, read_structure
 from mlip.report import CommandReport
 
@@ -36,12 +36,13 @@ def vibrations(
     json: Json = None,
     device: Device = "cpu",
     index: Index = -1,
+    frame: Frame = None,
 ) -> None:
     """Vibrations of molecules and adsorbates: frequencies, symmetry, thermochemistry, animated modes."""
     from mlip.md.thermochemistry import LowModes
     from mlip.md.vibration_analysis import vibrations as run
 
-    calc, structures = model_and_structures(files, calculator, device, "float64")
+    calc, structures = model_and_structures(files, calculator, device, "float64", frame=frame)
     report = CommandReport("vibrations", inputs={"files": files, "calculator": calculator, "indices": indices})
     several = len(structures) > 1
     for file in structures:

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from torch import Tensor
 
 from mlip.derivatives import Evaluation, evaluate
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, batch_graphs
+from mlip.response import FieldResponse, field_response
 
 if TYPE_CHECKING:
     from mlip.potential import Potential
 
-PROPERTIES = ("energy", "energies", "forces", "stress")
+RESPONSE = ("polarization", "born_charges", "polarizability")
+PROPERTIES = ("energy", "energies", "forces", "stress", *RESPONSE)
 
 
 def evaluate_structures(
@@ -27,9 +30,14 @@ def evaluate_structures(
         raise InputError(f"unknown property '{unknown[0]}'", mend=f"known: {', '.join(PROPERTIES)}")
     results: list[dict[str, Any]] = []
     for atoms, graphs in _packed(potential, structures, max_edges):
-        batch = batch_graphs(graphs)
-        evaluation = evaluate(potential, batch, stress="stress" in properties)
-        results += split_evaluation(evaluation, atoms, properties)
+        batch, stress = batch_graphs(graphs), "stress" in properties
+        if not set(RESPONSE) & set(properties):
+            results += split_evaluation(evaluate(potential, batch, stress=stress), atoms, properties)
+            continue
+        found = field_response(potential, batch, second=bool(set(RESPONSE[1:]) & set(properties)), stress=stress)
+        plain = split_evaluation(found.evaluation, atoms, [name for name in properties if name not in RESPONSE])
+        fields = split_response(found, atoms, [name for name in properties if name in RESPONSE])
+        results += [one | other for one, other in zip(plain, fields, strict=True)]
     return results
 
 
@@ -72,3 +80,19 @@ def split_evaluation(
         if "stress" in properties and atoms.pbc.all():
             results[k]["stress"] = columns["stress"][k]
     return results
+
+
+def split_response(
+    response: FieldResponse, structures: Sequence[Atoms], properties: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Derivatives by a field of a batch → one dictionary of NumPy values per structure."""
+    ends = np.cumsum([len(atoms) for atoms in structures])[:-1]
+    columns: dict[str, Sequence[Any]] = {"polarization": _numpy(response.dipole)}
+    if response.polarizability is not None and response.born_charges is not None:
+        columns["polarizability"] = _numpy(response.polarizability)
+        columns["born_charges"] = np.split(_numpy(response.born_charges), ends)
+    return [{name: columns[name][k] for name in properties} for k in range(len(structures))]
+
+
+def _numpy(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().double().numpy()

@@ -289,14 +289,16 @@ class Potential(nn.Module):
         Args:
             structures: The structures.
             properties: Any of ``energy`` (eV), ``energies`` (N,) (eV), ``forces`` (N, 3) (eV/Å), ``stress``
-                (3, 3) (eV/Å³, ASE's sign; periodic structures only).
+                (3, 3) (eV/Å³, ASE's sign; periodic structures only); of models that feel a field also
+                ``polarization`` (3,) (e Å, of the molecule or cell), ``born_charges`` (N, 3, 3) (e),
+                ``polarizability`` (3, 3) (e Å²/V), see `mlip.response`.
             max_edges: A batch is closed before it exceeds this number of edges.
 
         Returns:
             One dictionary of floats and float64 arrays per structure, in order.
 
         Raises:
-            InputError: An unknown property, element or impossible geometry.
+            InputError: An unknown property, element or impossible geometry; a model that feels no field.
         """
         from mlip.evaluation import evaluate_structures
 

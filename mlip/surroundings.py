@@ -19,8 +19,8 @@ NAMES = (FRAME, FIELD, TENSOR)
 _CHARGE = ("charge", "total_charge", "net_charge")
 NO_FRAME = "this model has relaxed weights, its energy depends on the orientation, and the structure has no frame"
 MEND_FRAME = (
-    "atoms.info['frame'] = numpy.eye(3) (v_structure = frame @ v_lab), MLIPCalculator(model, frame=numpy.eye(3)), or "
-    "'frame: lab' for a data set in the laboratory's axes"
+    "atoms.info['frame'] = numpy.eye(3) (v_structure = frame @ v_lab), MLIPCalculator(model, frame=numpy.eye(3)), "
+    "--frame identity, or 'frame: lab' for a data set in the laboratory's axes"
 )
 _LOOSEST = 1e-4  # of frame · frameᵀ − 1: what rounding to five digits leaves
 

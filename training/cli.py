@@ -125,7 +125,8 @@ def evaluate(
         inputs = {"model": models[0] if committee is None else models, "data": data}
         CommandReport("evaluate", inputs, result.to_dict(), files=written).write_json(json)
     console = Console()
-    console.print(mean.table())
+    for table in mean.tables:
+        console.print(table)
     if committee is not None:
         console.print(committee.table())
     for file in written:

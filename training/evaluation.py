@@ -8,22 +8,62 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.table import Table
 
 from mlip.datasets.entry import DatasetEntry, make_entry
-from mlip.datasets.frame import LabelledFrame
+from mlip.datasets.frame import RESPONSE, LabelledFrame
 from mlip.datasets.progress import slowly
 from mlip.datasets.reading import read_frames
 from mlip.errors import InputError
 from mlip.potential import Potential
 from mlip.report import Check
+from mlip.response import modulo_quantum
 from mlip.training.figures import parity
+from mlip.training.metrics import UNITS
 from mlip.training.paths import resolve
 
 Array = NDArray[np.float64]
 _GPA = 160.21766208  # 1 eV/Å³
+
+
+@dataclass(frozen=True)
+class Panel:
+    """How one label is drawn: its name, its unit, the unit of its errors and how many of those are in one."""
+
+    label: str
+    name: str
+    unit: str
+    small: str
+    scale: float = 1000.0
+
+
+_PANELS = (
+    Panel("energy", "energy − mean", "eV/atom", "meV/atom"),
+    Panel("forces", "force component", "eV/Å", "meV/Å"),
+    Panel("stress", "stress component", "eV/Å³", "meV/Å³"),
+    Panel("polarization", "dipole", "e Å", "e Å", 1.0),
+    Panel("born_charges", "Born charge", "e", "e", 1.0),
+    Panel("polarizability", "polarizability", "e Å²/V", "e Å²/V", 1.0),
+)
+_COLUMNS = {
+    "energy_mae_meV_per_atom": "E MAE",
+    "energy_rmse_meV_per_atom": "E RMSE (meV/atom)",
+    "forces_mae_meV_per_A": "F MAE",
+    "forces_rmse_meV_per_A": "F RMSE (meV/Å)",
+    "forces_rmse_percent": "% of rms F",
+    "stress_mae_GPa": "S MAE (GPa)",
+}
+_RESPONSE_COLUMNS = {
+    "polarization_mae_me_A": "dipole MAE",
+    "polarization_rmse_me_A": "RMSE (me Å)",
+    "born_charges_mae_me": "Z* MAE",
+    "born_charges_rmse_me": "RMSE (me)",
+    "polarizability_mae_me_A2_per_V": "α MAE",
+    "polarizability_rmse_me_A2_per_V": "RMSE (me Å²/V)",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +95,8 @@ class EvaluationResult:
 
     Attributes:
         frames: The frames.
-        predictions: What the model says of each: energy, forces and, where there are labels, stress.
+        predictions: What the model says of each: energy, forces and, where there are labels, stress and, of a model
+            that feels a field, polarization, Born charges and polarizability.
         rows: One dictionary per group: ``group``, ``frames``, and the errors its labels allow.
         checks: Always empty: there is no limit to hold errors against.
     """
@@ -72,7 +113,8 @@ class EvaluationResult:
         """All values of one label.
 
         Args:
-            label: ``energy`` (eV/atom), ``forces`` (eV/Å) or ``stress`` (eV/Å³).
+            label: ``energy`` (eV/atom), ``forces`` (eV/Å), ``stress`` (eV/Å³), ``polarization`` (e Å, predictions
+                on the branch next to the label), ``born_charges`` (e) or ``polarizability`` (e Å²/V).
             chosen: Which rows of each frame's label count: an index, or ``...`` for all.
 
         Returns:
@@ -89,37 +131,26 @@ class EvaluationResult:
 
     def table(self) -> Table:
         """The errors as people compare them."""
-        table = Table(
-            "", "frames", "E MAE", "E RMSE (meV/atom)", "F MAE", "F RMSE (meV/Å)", "% of rms F", "S MAE (GPa)"
-        )
-        keys = (
-            "energy_mae_meV_per_atom",
-            "energy_rmse_meV_per_atom",
-            "forces_mae_meV_per_A",
-            "forces_rmse_meV_per_A",
-            "forces_rmse_percent",
-            "stress_mae_GPa",
-        )
-        for row in self.rows:
-            cells = [_cell(row.get(key)) for key in keys]
-            table.add_row(row["group"], str(row["frames"]), *cells)
-        return table
+        return _table(self.rows, _COLUMNS)
+
+    @property
+    def tables(self) -> list[Table]:
+        """That of energies, forces and stress; and, where there are labels, that of derivatives by a field."""
+        rows = [row for row in self.rows if set(_RESPONSE_COLUMNS) & row.keys()]
+        columns = {key: name for key, name in _RESPONSE_COLUMNS.items() if any(key in row for row in rows)}
+        return [self.table(), *([_table(rows, columns)] if rows else [])]
 
     def plot(self) -> Figure:
         """Parity plots of what is labelled; the energies relative to their mean."""
         panels = []
-        for label, name, unit, scale in (
-            ("energy", "energy − mean", "eV/atom", "meV/atom"),
-            ("forces", "force component", "eV/Å", "meV/Å"),
-            ("stress", "stress component", "eV/Å³", "meV/Å³"),
-        ):
-            pairs = self.pairs(label)
+        for panel in _PANELS:
+            pairs = self.pairs(panel.label)
             if pairs is None:
                 continue
-            origin = float(pairs.reference.mean()) if label == "energy" else 0.0
-            texts = {key: f"{1000 * getattr(pairs, key):.3g} {scale}" for key in ("mae", "rmse")}
+            origin = float(pairs.reference.mean()) if panel.label == "energy" else 0.0
+            texts = {key: f"{panel.scale * getattr(pairs, key):.3g} {panel.small}" for key in ("mae", "rmse")}
             values: dict[str, Any] = {"reference": pairs.reference - origin, "predicted": pairs.predicted - origin}
-            panels.append({"name": name, "unit": unit, **values, **texts})
+            panels.append({"name": panel.name, "unit": panel.unit, **values, **texts})
         return parity(panels)
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,13 +180,16 @@ class EvaluationResult:
                 "stress_rmse_meV_per_A3": 1e3 * stress.rmse,
                 "stress_mae_GPa": _GPA * stress.mae,
             }
+        for label in RESPONSE:
+            row |= _response_errors(label, self.pairs(label, chosen))
         return row
 
     def _species_row(self, symbol: str) -> dict[str, Any]:
-        """Forces on the atoms of one element."""
+        """Forces and Born charges of the atoms of one element."""
         atoms_of = _atoms_of(symbol)
         count = sum(symbol in frame.atoms.get_chemical_symbols() for frame in self.frames)
-        return {"group": f"on {symbol}", "frames": count, **_force_errors(self.pairs("forces", atoms_of))}
+        charges = _response_errors("born_charges", self.pairs("born_charges", atoms_of))
+        return {"group": f"on {symbol}", "frames": count, **_force_errors(self.pairs("forces", atoms_of)), **charges}
 
 
 def evaluate(
@@ -187,21 +221,31 @@ def evaluate(
         InputError: No frame has a label, or the file or model cannot be read.
     """
     potential = model if isinstance(model, Potential) else Potential.load(model, device=device)
-    frames, wanted = read_labelled(data, keys=keys, units=units, pbc=pbc, index=index, frame=frame)
+    anisotropy = potential.settings.anisotropy
+    feels_field = anisotropy is not None and anisotropy.source == "field"
+    reading = {"keys": keys, "units": units, "pbc": pbc, "index": index, "frame": frame}
+    frames, wanted = read_labelled(data, feels_field=feels_field, **reading)
     return EvaluationResult(frames, predict_frames(potential, frames, wanted, max_edges))
 
 
-def read_labelled(data: Any, **reading: Any) -> tuple[list[LabelledFrame], Sequence[str]]:
+def read_labelled(
+    data: Any, *, feels_field: bool = False, **reading: Any
+) -> tuple[list[LabelledFrame], Sequence[str]]:
     """The frames, and which properties their labels can be compared with.
+
+    Args:
+        data: As `evaluate` takes it.
+        feels_field: Whether derivatives by a field are compared too.
+        **reading: How a file is read.
 
     Raises:
         InputError: No frame has a label, or the file cannot be read.
     """
     frames = _frames(data, **reading)
-    if not any(set(frame.labels) & {"energy", "forces", "stress"} for frame in frames):
+    there = {name for frame in frames for name in (*frame.labels, *(frame.response_labels if feels_field else ()))}
+    if not there - {"hessian"}:
         raise InputError("no frame has a label to compare with", mend="name it: --key energy=NAME")
-    wanted = ("energy", "forces", "stress") if any("stress" in f.labels for f in frames) else ("energy", "forces")
-    return frames, wanted
+    return frames, ("energy", "forces", *(name for name in ("stress", *RESPONSE) if name in there))
 
 
 def predict_frames(
@@ -225,13 +269,37 @@ def _frames(data: Any, **options: Any) -> list[LabelledFrame]:
 
 
 def _pair(frame: LabelledFrame, found: Mapping[str, Any], label: str, rows: Any) -> Array | None:
-    """(2, n), reference and prediction; energies per atom."""
-    reference = getattr(frame, label)
+    """(2, n), reference and prediction; energies per atom, dipoles of cells up to e times their periods."""
+    reference = frame.response(label) if label in RESPONSE else getattr(frame, label)
     if reference is None or rows is None or label not in found:
         return None
     scale = 1.0 / len(frame) if label == "energy" else 1.0
-    both = [np.asarray(value, dtype=np.float64)[rows].ravel() * scale for value in (reference, found[label])]
+    predicted = found[label] if label != "polarization" else _next_branch(frame, found[label], reference)
+    both = [np.asarray(value, dtype=np.float64)[rows].ravel() * scale for value in (reference, predicted)]
     return np.stack(both)
+
+
+def _next_branch(frame: LabelledFrame, predicted: Array, reference: Array) -> Array:
+    """The image of a predicted dipole that lies next to the label."""
+    error = torch.as_tensor(predicted - reference, dtype=torch.float64)
+    cell = torch.as_tensor(frame.atoms.cell.array * frame.atoms.pbc[:, None], dtype=torch.float64)
+    return np.asarray(reference + modulo_quantum(error[None], cell[None])[0].numpy())
+
+
+def _response_errors(label: str, pairs: Pairs | None) -> dict[str, float]:
+    """By the names that the tables of a run have for them."""
+    if pairs is None:
+        return {}
+    unit = UNITS[label]
+    return {f"{label}_mae_{unit}": 1e3 * pairs.mae, f"{label}_rmse_{unit}": 1e3 * pairs.rmse}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Table:
+    """A row for each group; empty where it has no such error."""
+    table = Table("", "frames", *columns.values())
+    for row in rows:
+        table.add_row(row["group"], str(row["frames"]), *(_cell(row.get(key)) for key in columns))
+    return table
 
 
 def _cell(value: float | None) -> str:

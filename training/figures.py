@@ -38,13 +38,18 @@ def learning_curve(rows: Sequence[dict[str, float]]) -> Figure:
 
 
 def parity(panels: Sequence[dict[str, Any]]) -> Figure:
-    """Prediction against reference, one panel per quantity.
+    """Prediction against reference, one panel per quantity, three in a row.
 
     Args:
         panels: ``name``, ``unit``, ``reference`` and ``predicted`` (flat arrays), ``mae`` and ``rmse`` (text).
     """
-    figure = Figure(figsize=(3.8 * len(panels), 3.8), layout="constrained")
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.8 * columns, 3.8 * rows), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for unused in grid[len(panels) :]:
+        unused.remove()
+    for axes, panel in zip(grid, panels, strict=False):
         x, y = panel["reference"], panel["predicted"]
         low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
         margin = 0.04 * (high - low or 1.0)

@@ -84,5 +84,7 @@ def status(row: dict[str, Any]) -> str:
     """``epoch 12: E 2.1 meV/atom, F 34.0 meV/Å``, mean absolute errors on the validation frames."""
     shown = [("E", "val_energy_mae_meV_per_atom", "meV/atom"), ("F", "val_forces_mae_meV_per_A", "meV/Å")]
     shown += [("H", "val_hessian_mae_meV_per_A2", "meV/Å²"), ("ν", "val_frequency_mae_THz", "THz")]
+    shown += [("μ", "val_polarization_mae_me_A", "me Å"), ("Z*", "val_born_charges_mae_me", "me")]
+    shown += [("α", "val_polarizability_mae_me_A2_per_V", "me Å²/V")]
     parts = [f"{name} {row[key]:.3g} {unit}" for name, key, unit in shown if key in row]
     return f"epoch {row['epoch']:.0f}: {', '.join(parts)}"

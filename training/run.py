@@ -331,7 +331,8 @@ class _Run:
         if data.test:
             result.test = evaluate(result.model.to(self.device), data.test)
             figures["parity-test.png"] = result.test.plot()
-            self.console.print(result.test.table())
+            for table in result.test.tables:
+                self.console.print(table)
         for name, figure in figures.items():
             path = result.folder / name
             with explained(path):

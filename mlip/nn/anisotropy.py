@@ -18,6 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from mlip.errors import InputError
 from mlip.nn.constants import Constants, clebsch_gordan
 from mlip.nn.features import Features, present
 from mlip.nn.linear import Linear
@@ -111,6 +112,10 @@ class Coupling(nn.Module):
             start += irrep.dim
         return tables
 
+    def couples(self, irrep: Irrep) -> bool:
+        """Whether any path leads through this irrep."""
+        return any(self._allowed(irrep, l1, l2) for l1 in self.first.degrees for l2 in self.second.degrees)
+
     def _allowed(self, irrep: Irrep, l1: int, l2: int) -> bool:
         sign = irrep.eta * self.first.eta * self.second.eta * (-1) ** (irrep.l + l1 + l2)
         return abs(irrep.l - l1) <= l2 <= irrep.l + l1 and sign == 1
@@ -157,6 +162,9 @@ class Port(nn.Module):
     Attributes:
         theta: (D,), in the laboratory's axes; None where b is given.
         strength: Factor on θ: 1, but for a training that anneals it to zero.
+
+    Raises:
+        InputError: An irrep that no path leads through, so that nothing would depend on it.
     """
 
     couplings: nn.ModuleDict
@@ -173,10 +181,12 @@ class Port(nn.Module):
         blocks = feature_blocks(settings.lmax, scalars, tensors, max(pseudo))
         pairs = [Coupling(self.irreps, first, second) for first in blocks for second in blocks]
         self.couplings = nn.ModuleDict({c.name: c for c in pairs if any(c.paths)})
-        self.places = nn.ModuleDict()
+        self.places, used = nn.ModuleDict(), []
         for place in range(len(pseudo)) if anisotropy.layers is None else anisotropy.layers:
             mine = [c for c in pairs if any(c.paths) and (pseudo[place] or "pseudo" not in c.name)]
+            used += mine
             self.places[str(place)] = nn.ModuleDict({c.name: PathMix(c, rng, zero=not learned) for c in mine})
+        _refuse_the_unheard(settings, used)
         self.theta = nn.Parameter(torch.zeros(self.dim, dtype=torch.float32)) if learned else None
 
     @property
@@ -213,6 +223,27 @@ class Port(nn.Module):
             raise RuntimeError("b is given: there is no θ")
         parts = self.theta.split([irrep.dim for irrep in self.irreps])
         return torch.stack([torch.sqrt(part.square().sum() + _SMOOTH**2) - _SMOOTH for part in parts])
+
+
+def _refuse_the_unheard(settings: ModelSettings, couplings: list[Coupling]) -> None:
+    """Every irrep must act on features that the network has.
+
+    What is not of natural parity turns natural features into pseudo ones, or natural ones of degrees with l + l₁ + l₂
+    odd, for which lmax may be too small.
+    """
+    for irrep in settings.breaking_irreps:
+        if not any(coupling.couples(irrep) for coupling in couplings):
+            raise InputError(
+                f"no feature of this network feels {irrep.name}: it would do nothing",
+                key="anisotropy.irreps",
+                mend=_mend_of_the_unheard(settings, irrep),
+            )
+
+
+def _mend_of_the_unheard(settings: ModelSettings, irrep: Irrep) -> str:
+    layers = {"nequip": 4, "equiformer": 3}[settings.architecture]
+    mend = f"pseudo features: parity: true, num_layers: {layers} or more and anisotropy.layers: null"
+    return mend if irrep.l == 0 else f"lmax: {irrep.l // 2 + 1}, or {mend}"
 
 
 def make_port(settings: ModelSettings, pseudo: list[int]) -> Port | None:

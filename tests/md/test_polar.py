@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import phonopy
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 
@@ -169,13 +170,21 @@ def test_the_cell_of_training_is_found_whatever_its_orientation():
     training = bulk("NaCl", "rocksalt", a=5.65, cubic=True) * 2
     training.rotate(20, (1, 1, 0), rotate_cell=True)
     matrix = trained_supercell(trained_on(training.cell.array), primitive)
-    assert abs(round(np.linalg.det(matrix))) == 32
+    assert round(np.linalg.det(matrix)) == 32
     assert (matrix @ primitive.cell.array) @ (matrix @ primitive.cell.array).T == pytest.approx(
         11.2**2 * np.eye(3), abs=1e-9
     )
     assert trained_supercell(trained_on(np.diag([9.0, 9.0, 10.0])), primitive) is None
     assert trained_supercell(object(), primitive) is None
     assert not bases_with_metric(np.eye(3), np.diag([1.5, 1, 1]), 0.03)
+
+
+@pytest.mark.parametrize("shape", [np.diag([4.0, 4.0, 4.3]), np.diag([4.0, 4.1, 4.3]), np.diag([4.0, 4.0, 4.0])])
+def test_the_cell_of_training_is_right_handed(shape):
+    """phonopy takes no supercell of negative volume."""
+    assert np.linalg.det(trained_supercell(trained_on(3 * shape), Atoms("H", cell=shape, pbc=True))) == pytest.approx(
+        27
+    )
 
 
 def test_a_born_file_of_another_crystal_is_refused(silicon, sw, quick, tmp_path):

@@ -11,7 +11,8 @@ import torch
 from ase import Atoms
 
 from mlip import Potential
-from mlip.symmetry import anisotropy_report, point_group
+from mlip.graph import AtomicGraph, batch_graphs
+from mlip.symmetry import ReportSettings, anisotropy_report, point_group
 from mlip.symmetry.characters import irrep_name, wigner_matrices
 from mlip.symmetry.finite_harmonics import finite_irreps
 from mlip.training.variants import DisplacementModel
@@ -213,56 +214,57 @@ def test_relaxed_convolution_on_a_square():
     assert size["E"][1] < 1e-10
 
 
-SMALL = {"cutoff": 5.0, "num_layers": 2, "num_channels": 8, "lmax": 2, "parity": False, "radial_width": 16}
+SMALL = {"cutoff": 8.0, "num_layers": 2, "num_channels": 8, "lmax": 2, "parity": False, "radial_width": 16}
+FIELD = np.array([0.3, -0.1, 0.2])
 
 
 @pytest.mark.slow
-def test_charges_in_a_field_show_its_direction():
-    """Hidden uniform field on charged atoms: the report's axis lies within 1° of it, up to sign."""
-    field = np.array([0.3, -0.1, 0.2])
-    rng = np.random.default_rng(0)
-    frames = [_ions(rng) for _ in range(300)]
-    config = {**SMALL, "anisotropy": {"source": "learned", "irreps": "1o"}}
+@pytest.mark.parametrize("seed", range(3))
+def test_charges_in_a_field_show_its_direction(seed):
+    """Hidden uniform field on charged atoms: the report's axis lies within 1° of it, up to sign.
+
+    Every pair lies within the cutoff: the dipole is a sum over pairs, and whatever of it the network cannot express
+    turns θ by its chance correlation with the directions across the field (2° … 5° with a cutoff of 5 Å).
+    """
+    rng = np.random.default_rng(seed)
+    frames = [_ions(rng) for _ in range(600)]
+    config = {**SMALL, "seed": seed, "anisotropy": {"source": "learned", "irreps": "1o"}}
     potential = Potential.from_config(config, ["F", "Li"])
-    energies = torch.tensor([_energy(a, field) for a in frames])
-    graphs = [potential.graph(a) for a in frames]
-    _fit(potential, graphs, energies, steps=1500)
-    report = anisotropy_report(potential.double(), frames[:60])
+    energies = torch.tensor([_energy(a) for a in frames])
+    _fit(potential, [potential.graph(a) for a in frames], energies, seed)
+    report = anisotropy_report(potential.double(), frames[:60], settings=ReportSettings(rotations=32))
     best = max(report.spectrum, key=lambda c: c.energy)
     assert best.name == "1o"
-    cosine = abs(float(report.retained.axis @ field)) / np.linalg.norm(field)
+    cosine = abs(float(report.retained.axis @ FIELD)) / np.linalg.norm(FIELD)
     assert np.degrees(np.arccos(min(1.0, cosine))) < 1.0
 
 
-def _ions(rng) -> Atoms:
+def _ions(rng: np.random.Generator) -> Atoms:
+    """Two of each charge, no two closer than 1.2 Å."""
     while True:
-        x = rng.normal(scale=1.3, size=(6, 3))
-        if np.min(np.linalg.norm(x[:, None] - x[None], axis=-1) + 9 * np.eye(6)) > 1.2:
-            atoms = Atoms("Li3F3", positions=x)
-            atoms.info["frame"] = np.eye(3)
-            return atoms
+        x = rng.normal(scale=1.1, size=(4, 3))
+        if np.min(np.linalg.norm(x[:, None] - x[None], axis=-1) + 9 * np.eye(4)) > 1.2:
+            return Atoms("Li2F2", positions=x, info={"frame": np.eye(3)})
 
 
-def _energy(atoms: Atoms, field: np.ndarray) -> float:
+def _energy(atoms: Atoms) -> float:
+    """Morse pairs, and charges ±1 e in the field."""
     r = atoms.get_all_distances() + 1e9 * np.eye(len(atoms))
-    return float(
-        0.1 * (((1 - np.exp(1.6 - r)) ** 2 - 1) * (r < 1e8)).sum() - np.repeat([1, -1], 3) @ atoms.positions @ field
-    )
+    pairs = 0.1 * (((1 - np.exp(1.6 - r)) ** 2 - 1) * (r < 1e8)).sum()
+    return float(pairs - np.repeat([1, -1], 2) @ atoms.positions @ FIELD)
 
 
-def _fit(potential, graphs, energies, steps) -> None:
-    from mlip.graph import batch_graphs
-
-    mean, spread = energies.mean(), energies.std()
-    wanted = (energies - mean) / spread
+def _fit(potential: Potential, graphs: list[AtomicGraph], energies: torch.Tensor, seed: int) -> None:
+    steps, batch = 1000, 40
+    wanted = (energies - energies.mean()) / energies.std()
     optimizer = torch.optim.Adam(potential.parameters(), 5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    draw = torch.Generator().manual_seed(0)
+    draw = torch.Generator().manual_seed(seed)
     for _ in range(steps):
-        chosen = torch.randint(0, len(graphs), (20,), generator=draw)
+        chosen = torch.randint(0, len(graphs), (batch,), generator=draw)
         graph = batch_graphs([graphs[int(k)] for k in chosen])
         atomic = potential(graph.edge_vectors(), graph)
-        found = atomic.new_zeros(20).index_add(0, graph.structure, atomic)
+        found = atomic.new_zeros(batch).index_add(0, graph.structure, atomic)
         optimizer.zero_grad()
         (found - wanted[chosen]).square().mean().backward()
         optimizer.step()
