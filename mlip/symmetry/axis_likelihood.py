@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 LOOSE = 1e-3  # share of the power allowed outside the invariants, so that no orientation is impossible
 FLAT = 1e-3  # of the largest curvature: below, as for turns about a single axis, there is nothing to find
 LONGEST = 0.1  # rad, of one step
+HALVES = (1.0, 0.5, 0.25)
 
 
 class Likelihood:
@@ -34,7 +35,10 @@ class Likelihood:
         self._rest = {p: 1e-3 * self._whole + measurement.priors["energies", p].rest for p in (1, -1)}
 
     def refine(self, projectors: dict[Irrep, Array], start: Array, steps: int = 5) -> Array:
-        """The most likely rotation near ``start``: Newton's steps, those uphill turned round, long ones cut."""
+        """The most likely rotation near ``start``: Newton's steps, those uphill turned round, long ones cut.
+
+        A step is taken where it makes the orientation likelier, halved twice at most.
+        """
         turn = start
         for _ in range(steps):
             gradient, curvature = self._derivatives(projectors, turn)
@@ -43,7 +47,13 @@ class Likelihood:
             along = vectors[:, usable]
             move = -along @ ((along.T @ gradient.sum(axis=1)) / np.abs(values[usable]))
             length = float(np.linalg.norm(move))
-            turn = turn @ Rotation.from_rotvec(move * min(1.0, LONGEST / max(length, 1e-12))).as_matrix()
+            move = move * min(1.0, LONGEST / max(length, 1e-12))
+            here = self._losses(projectors, turn, np.zeros(3)).sum()
+            better = (f * move for f in HALVES if self._losses(projectors, turn, f * move).sum() < here)
+            taken = next(better, None)
+            if taken is None:
+                break
+            turn = turn @ Rotation.from_rotvec(taken).as_matrix()
             if length < 1e-4:
                 break
         return np.asarray(turn)

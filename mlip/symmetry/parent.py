@@ -124,7 +124,7 @@ class FiniteMeasurement:
         drawn = reorientations(rng, draws, len(self.left.frames), len(self.group))
         chosen, everywhere = {len(self.group): drawn}, range(len(self.group))
         whole = {"all": sum((i.projector for i in self.broken), np.zeros(1))}
-        found = {}
+        found: dict[str, LabelTest] = {}
         for projectors in ({i.name: i.projector for i in self.broken}, whole):
             parts = {name: self._products(p, everywhere) for name, p in projectors.items()}
             beside = {name: self._p_of_mean_stress(p, everywhere, drawn) for name, p in projectors.items()}
