@@ -1,6 +1,6 @@
 """Peak memory of a training run against the number of frames: 8-atom silicon, labelled by Stillinger and Weber.
 
-Usage: ``python benchmarks/large_set.py --frames 1000 10000 100000 --minutes 1``. Each run is a process of its own that
+Usage: ``python benchmarks/large_set.py --frames 1000 10000 100000 --minutes 1``. Each run is a process of its own and
 reads an HDF5 cache; ``--format extxyz`` shows what the same frames cost in memory.
 """
 
@@ -23,6 +23,7 @@ from mlip.datasets.writing import write_frames
 OVERRIDES = [
     "data.validation=0.02",
     "data.test=[]",
+    "loss=[{target: energy, weight: 100}, {target: forces, weight: 100}]",
     "model.preset=fast",
     "model.cutoff=4.0",
     "training.batch_size=32",
@@ -82,17 +83,15 @@ def main() -> None:
             if not path.exists():
                 write_frames(rattled(count), path)
             program = [sys.executable, __file__, "--measure", str(path), "--minutes", str(given.minutes)]
-            done = subprocess.run(
-                [*program, "--folder", str(folder)], check=True, capture_output=True, text=True
-            )
+            done = subprocess.run([*program, "--folder", str(folder)], check=True, capture_output=True, text=True)
             peak, imports, seconds, steps = (float(text) for text in done.stdout.split()[-4:])
             slope = "" if first is None else f"{(peak - first[1]) * 2**20 / (count - first[0]):.0f}"
             first = first or (count, peak)
             size = path.stat().st_size / 1e6
-            print(
-                f"| {count} | {size:.1f} | {peak:.0f} | {peak - imports:.0f} | {slope} | {seconds:.0f} | {steps:.0f} |",
-                flush=True,
+            cells = (
+                f"{count} | {size:.1f} | {peak:.0f} | {peak - imports:.0f} | {slope} | {seconds:.0f} | {steps:.0f}"
             )
+            print(f"| {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -178,9 +178,9 @@ def summarise(
     )
 
 
-def thinned(frames: Sequence[LabelledFrame], most: int = MOST_EXAMINED) -> list[LabelledFrame]:
-    """Frames in memory, evenly taken where there are more than ``most``."""
-    return list(frames[:: -(-len(frames) // most)]) if len(frames) > most else list(frames)
+def thinned(frames: Sequence[LabelledFrame]) -> list[LabelledFrame]:
+    """Frames in memory, evenly taken where there are more than `MOST_EXAMINED`."""
+    return list(frames[:: -(-len(frames) // MOST_EXAMINED)])
 
 
 def find_leaks(sets: Mapping[str, Sequence[LabelledFrame]]) -> list[tuple[str, str, int]]:

@@ -59,11 +59,14 @@ def fingerprints(frames: Sequence[LabelledFrame]) -> Array:
     Distances between atoms for molecules; sines and cosines of the fractional displacements from the first
     frame for crystals, with the cell: neither depends on translation, and the former not on rotation.
     """
-    first, rest = frames[0], iter(frames)
-    blocks = []
+    first, rest, start = frames[0], iter(frames), 0
+    points = np.empty((0, 0))
     while block := list(islice(rest, _BLOCK)):
-        blocks.append(_reduced(_crystal(first, block) if first.atoms.pbc.any() else _molecule(block)))
-    return np.concatenate(blocks)
+        rows = _reduced(_crystal(first, block) if first.atoms.pbc.any() else _molecule(block))
+        points = points if start else np.empty((len(frames), rows.shape[1]))
+        points[start : start + len(block)] = rows
+        start += len(block)
+    return points
 
 
 def _reduced(many: Array) -> Array:
@@ -134,19 +137,21 @@ def _copies_in(frames: Sequence[LabelledFrame], tolerance: float) -> list[tuple[
     if len(frames) < 2:
         return []
     points = fingerprints(frames)
-    distinct, inverse = np.unique(np.round(points, 9), axis=0, return_inverse=True)
-    inverse = inverse.ravel()
-    first = np.full(len(distinct), -1)
-    edges = []
-    for i, number in enumerate(inverse):
-        if first[number] < 0:
-            first[number] = i
-        else:
-            edges.append((int(first[number]), i))
+    edges, first = _repeated(points)
+    distinct = points if len(first) == len(points) else points[first]
     radius = 4 * tolerance * np.sqrt(len(frames[0]))
     near = cKDTree(distinct).query_pairs(radius)
     edges += [(int(first[a]), int(first[b])) for a, b in sorted(near)]
     return [(a, b) for a, b in edges if _same(frames[a], frames[b], tolerance)]
+
+
+def _repeated(points: Array) -> tuple[list[tuple[int, int]], Array]:
+    """Pairs (first, later) of equal points, and the first of each; eight bytes a point, its hash."""
+    hashes = np.fromiter((hash(np.round(point, 9).tobytes()) for point in points), dtype=np.int64, count=len(points))
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    earliest = first[inverse.ravel()]
+    later = np.flatnonzero(earliest != np.arange(len(points)))
+    return [(int(earliest[k]), int(k)) for k in later], np.sort(first)
 
 
 def _same(a: LabelledFrame, b: LabelledFrame, tolerance: float) -> bool:

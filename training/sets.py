@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class RunData:
         stated = (frame.info["theory"] for frame in self.train if frame.info.get("theory"))
         return next(stated, None)
 
-    @property
+    @cached_property
     def species(self) -> list[str]:
         """Elements of the training frames, by atomic number."""
         return elements(self.train)
@@ -64,8 +65,9 @@ def load_data(settings: DataSettings, loss: Loss, seed: int) -> RunData:
     """
     data = RunData([], [], [], [])
     everything = _read(settings.train, data)
-    data.isolated = [frame for frame in everything if frame.is_isolated_atom]
-    data.train = kept(everything, _is_condensed)
+    alone = [frame.is_isolated_atom for frame in everything]
+    data.isolated = [everything[k] for k in np.flatnonzero(alone)]
+    data.train = chosen(everything, np.flatnonzero(np.logical_not(alone))) if data.isolated else everything
     if isinstance(settings.validation, float):
         _split(data, settings.validation, seed if settings.split_seed is None else settings.split_seed)
     else:
