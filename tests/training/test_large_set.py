@@ -20,10 +20,10 @@ from mlip.training.references import run_references
 from mlip.training.sets import load_data
 from mlip.training.tables import loss_table, print_data
 
-BOUND = 1200  # bytes a frame; one of eight atoms in memory takes seven times as much
+BOUND = 1200  # bytes a frame, of any number of atoms; one of sixteen takes more than twice as much in memory
 
 
-def frames(count, atoms=8, seed=0):
+def frames(count, atoms=16, seed=0):
     rng = np.random.default_rng(seed)
     perfect = bulk("Cu", cubic=True) * (1, 1, atoms // 4)
     for index in range(count):
