@@ -73,7 +73,7 @@ def load_data(settings: DataSettings, loss: Loss, seed: int) -> RunData:
     else:
         data.validation = kept(_read(settings.validation, data), _is_condensed)
     data.test = kept(_read(settings.test, data), _is_condensed)
-    if settings.subset < 1.0:
+    if settings.subset is not None:
         _thin(data, settings.subset, seed)
     _check_labels(data, loss, settings.train)
     return data
