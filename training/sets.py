@@ -66,7 +66,7 @@ def load_data(settings: DataSettings, loss: Loss, seed: int) -> RunData:
     data = RunData([], [], [], [])
     everything = _read(settings.train, data)
     alone = [frame.is_isolated_atom for frame in everything]
-    data.isolated = [everything[k] for k in np.flatnonzero(alone)]
+    data.isolated = [everything[k] for k, is_alone in enumerate(alone) if is_alone]
     data.train = chosen(everything, np.flatnonzero(np.logical_not(alone))) if data.isolated else everything
     if isinstance(settings.validation, float):
         _split(data, settings.validation, seed if settings.split_seed is None else settings.split_seed)
