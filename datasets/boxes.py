@@ -25,7 +25,8 @@ def empty_gaps(atoms: Atoms) -> Array:
 
 def in_dummy_box(atoms: Atoms) -> bool:
     """Whether a finite cluster is marked periodic: more than 10 Å empty along each of three directions."""
-    return bool(atoms.pbc.all()) and bool((empty_gaps(atoms) > DUMMY_GAP).all())
+    shortest = float(np.linalg.norm(atoms.cell.array, axis=1).min())  # no gap is wider than its cell vector is long
+    return bool(atoms.pbc.all()) and shortest > DUMMY_GAP and bool((empty_gaps(atoms) > DUMMY_GAP).all())
 
 
 def unboxed(frame: LabelledFrame) -> LabelledFrame:

@@ -167,12 +167,16 @@ class CachedFrames(Sequence[LabelledFrame]):
     @overload
     def __getitem__(self, index: slice) -> list[LabelledFrame]: ...
     def __getitem__(self, index: int | slice) -> LabelledFrame | list[LabelledFrame]:
-        if isinstance(index, slice):
-            return [self._read(i) for i in range(len(self))[index]]
-        return self._read(range(len(self))[index])
+        if not isinstance(index, slice):
+            return self._read(range(len(self))[index])
+        wanted = range(len(self))[index]
+        if wanted and wanted.step == 1:
+            return self._read_block(wanted.start, wanted.stop)
+        return [self._read(i) for i in wanted]
 
     def __iter__(self) -> Iterator[LabelledFrame]:
-        return (self._read(i) for i in range(len(self)))
+        for start in range(0, len(self), _CHUNK):
+            yield from self._read_block(start, min(start + _CHUNK, len(self)))
 
     @property
     def atom_counts(self) -> Any:
@@ -180,13 +184,26 @@ class CachedFrames(Sequence[LabelledFrame]):
         return np.diff(self._atoms)
 
     def _read(self, i: int) -> LabelledFrame:
-        with readable(self.path, "HDF5 cache", frame=i):
+        return self._read_block(i, i + 1)[0]
+
+    def _read_block(self, start: int, stop: int) -> list[LabelledFrame]:
+        """Consecutive frames with one access to each array of the file."""
+        with readable(self.path, "HDF5 cache", frame=start):
             self._open()
-            rows, large, small = slice(self._atoms[i], self._atoms[i + 1]), self._large, self._small
-            text = json.loads(large["text"][i], object_hook=_decode)
+            rows = slice(self._atoms[start], self._atoms[stop])
+            arrays = {name: self._large[name][rows] for name in ("numbers", "positions", "forces")}
+            hessians = self._large["hessian"][self._hessians[start] : self._hessians[stop]]
+            texts = self._large["text"][start:stop]
+        return [self._frame(i, arrays, hessians, texts, start) for i in range(start, stop)]
+
+    def _frame(self, i: int, arrays: dict[str, Array], hessians: Array, texts: Any, start: int) -> LabelledFrame:
+        with readable(self.path, "HDF5 cache", frame=i):
+            small, first = self._small, self._atoms[start]
+            rows = slice(self._atoms[i] - first, self._atoms[i + 1] - first)
+            text = json.loads(texts[i - start], object_hook=_decode)
             atoms = Atoms(
-                large["numbers"][rows],
-                positions=large["positions"][rows],
+                arrays["numbers"][rows],
+                positions=arrays["positions"][rows],
                 cell=small["cell"][i],
                 pbc=small["pbc"][i],
             )
@@ -197,9 +214,9 @@ class CachedFrames(Sequence[LabelledFrame]):
             return LabelledFrame(
                 atoms=atoms,
                 energy=None if np.isnan(energy) else energy,
-                forces=_or_none(large["forces"][rows]),
+                forces=_or_none(arrays["forces"][rows].copy()),  # not the whole block kept alive by one frame
                 stress=_or_none(small["stress"][i].copy()),
-                hessian=self._hessian(i, len(atoms)),
+                hessian=self._hessian(i, start, hessians, len(atoms)),
                 weight=float(small["weight"][i]),
                 config_type=text["config_type"],
                 file=None if text["file"] is None else Path(text["file"]),
@@ -207,9 +224,10 @@ class CachedFrames(Sequence[LabelledFrame]):
                 info=text["info"],
             )
 
-    def _hessian(self, i: int, atoms: int) -> Array | None:
-        rows = slice(self._hessians[i], self._hessians[i + 1])
-        return None if rows.start == rows.stop else self._large["hessian"][rows].reshape(3 * atoms, 3 * atoms)
+    def _hessian(self, i: int, start: int, values: Array, atoms: int) -> Array | None:
+        first = self._hessians[start]
+        rows = slice(self._hessians[i] - first, self._hessians[i + 1] - first)
+        return None if rows.start == rows.stop else values[rows].reshape(3 * atoms, 3 * atoms).copy()
 
     def close(self) -> None:
         """Close the file; it opens again when a frame is asked for."""

@@ -143,15 +143,19 @@ def _fit(frames: Sequence[LabelledFrame]) -> ReferenceEnergies:
 
     Single atoms are left out: their energies would be fitted together with condensed ones.
     """
-    used = [frame for frame in frames if frame.energy is not None and not frame.is_isolated_atom]
     symbols = elements(frames)
-    if not used:
+    rows = (
+        (*(frame.atoms.symbols.count(s) for s in symbols), frame.energy)
+        for frame in frames
+        if frame.energy is not None and not frame.is_isolated_atom
+    )
+    table = np.fromiter(rows, dtype=(np.float64, len(symbols) + 1))
+    if not len(table):
         raise InputError("no frame with an energy to fit", key="e0", mend="method: explicit")
-    if elements(used) != symbols:
-        missing = sorted(set(symbols) - set(elements(used)))
-        raise InputError(f"no frame with an energy holds {', '.join(missing)}", key="e0")
-    counts = np.array([[frame.atoms.symbols.count(s) for s in symbols] for frame in used], dtype=np.float64)
-    energies = np.array([frame.energy for frame in used], dtype=np.float64)
+    counts, energies = table[:, :-1], table[:, -1]
+    missing = [symbol for symbol, column in zip(symbols, counts.T, strict=True) if not column.any()]
+    if missing:
+        raise InputError(f"no frame with an energy holds {', '.join(sorted(missing))}", key="e0")
     atoms = counts.sum(axis=1)
     fractions, per_atom = counts / atoms[:, None], energies / atoms
     solution, _, rank, _ = np.linalg.lstsq(fractions, per_atom, rcond=1e-10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from mlip.datasets.boxes import in_dummy_box, unboxed
 from mlip.datasets.doctor import Diagnosis, diagnose
-from mlip.datasets.e0 import elements
 from mlip.datasets.entry import DatasetEntry
-from mlip.datasets.frame import LABELS, Array, LabelledFrame, heights
+from mlip.datasets.frame import LabelledFrame
 from mlip.datasets.hidden import HiddenReport, hidden_variables
 from mlip.datasets.neighbours import find_copies
+from mlip.datasets.progress import slowly
 from mlip.datasets.reading import read_frames
-from mlip.datasets.source import FrameList, LabelSource, count_labels
+from mlip.datasets.source import FrameList, LabelSource
+from mlip.datasets.statistics import SetStatistics
+from mlip.datasets.views import FrameView
 
-_EXTRA_LABELS = ("polarization", "born_charges", "dielectric", "polarizability", "dipole", "magmoms", "charges")
+MOST_EXAMINED = 5000  # frames whose neighbours are compared pair by pair
 _OUTLIER = 20.0  # times the median |F| of the set, and
 _OUTLIER_FORCE = 5.0  # eV/Å
 
@@ -65,6 +65,7 @@ class SetSummary:
         config_types: Config type → number of frames.
         weights: Smallest and largest frame weight.
         copies: Frames that are copies of an earlier one.
+        examined: Frames that the label doctor and the search for hidden variables looked at.
         force_outliers: Frames with very large forces.
         diagnosis: The label doctor's.
         hidden: Hidden variables and noise floor.
@@ -95,6 +96,7 @@ class SetSummary:
     config_types: dict[str, int]
     weights: tuple[float, float]
     copies: int
+    examined: int
     force_outliers: list[ForceOutlier] = field(default_factory=list)
     diagnosis: Diagnosis | None = None
     hidden: HiddenReport = field(default_factory=HiddenReport)
@@ -140,51 +142,50 @@ def inspect(
 def summarise(
     frames: Sequence[LabelledFrame], name: str, cutoff: float = 5.0, source: LabelSource | None = None
 ) -> SetSummary:
-    """The summary of frames that are in memory."""
-    sizes = [len(frame) for frame in frames]
-    free = [unboxed(frame) for frame in frames]
-    cells = _heights(frames)
-    per_atom = [f.energy / len(f) for f in frames if f.energy is not None and not f.is_isolated_atom]
-    lengths = [np.linalg.norm(f.forces, axis=1) for f in frames if f.forces is not None]
-    every = np.concatenate(lengths) if lengths else np.empty(0)
-    hessians = [frame.hessian for frame in frames if frame.hessian is not None]
-    weights = [frame.weight for frame in frames]
+    """The summary of frames, in memory or not. Numbers are of all frames; near pairs are looked for in a part."""
+    seen = SetStatistics.of(slowly(frames, f"looking at {name}", total=len(frames)), cutoff)
+    some = thinned(frames)
     return SetSummary(
         file=name,
         frames=len(frames),
-        periodic=any(frame.atoms.pbc.any() for frame in frames),
-        species=elements(frames),
-        atoms_min=min(sizes),
-        atoms_max=max(sizes),
-        labels=_label_counts(frames),
-        energy_per_atom=(min(per_atom), max(per_atom)) if per_atom else None,
-        force_rms=float(np.sqrt(np.mean(every**2))) if every.size else None,
-        force_max=float(every.max()) if every.size else None,
-        net_force_max=_largest(_net_force(f) for f in frames if f.forces is not None),
-        net_torque_max=_largest(_net_torque(f) for f in free if f.forces is not None and not f.atoms.pbc.any()),
-        hessian_asymmetry=_largest(float(np.abs(h - h.T).max()) for h in hessians),
-        hessian_drift=_largest(float(np.abs(h.reshape(len(h), -1, 3).sum(axis=1)).max()) for h in hessians),
-        height_min=min(cells) if cells else None,
-        height_max=max(cells) if cells else None,
+        periodic=seen.periodic,
+        species=seen.species,
+        atoms_min=int(seen.atoms.low or 0),
+        atoms_max=int(seen.atoms.high or 0),
+        labels=seen.label_counts,
+        energy_per_atom=seen.energy_per_atom.ends,
+        force_rms=seen.force_rms,
+        force_max=max(seen.largest_forces, default=None),
+        net_force_max=seen.net_force.high,
+        net_torque_max=seen.net_torque.high,
+        hessian_asymmetry=seen.hessian_asymmetry.high,
+        hessian_drift=seen.hessian_drift.high,
+        height_min=seen.heights.low,
+        height_max=seen.heights.high,
         cutoff=cutoff,
-        below_cutoff=sum(_sees_itself(frame, cutoff) for frame in frames),
-        dummy_boxes=sum(in_dummy_box(frame.atoms) for frame in frames),
-        isolated_atoms=sum(frame.is_isolated_atom for frame in frames),
-        compositions=len({frame.composition for frame in frames}),
-        config_types=dict(Counter(f.config_type for f in frames if f.config_type is not None)),
-        weights=(min(weights), max(weights)),
-        copies=len(frames) - len(set(find_copies(frames).tolist())),
-        force_outliers=_force_outliers(frames),
-        diagnosis=diagnose(frames),
-        hidden=hidden_variables(frames),
+        below_cutoff=seen.below_cutoff,
+        dummy_boxes=seen.dummy_boxes,
+        isolated_atoms=seen.isolated_atoms,
+        compositions=len(seen.compositions),
+        config_types=dict(seen.config_types),
+        weights=seen.weights.ends or (1.0, 1.0),
+        copies=len(frames) - len(np.unique(find_copies(frames))),
+        examined=len(some),
+        force_outliers=_force_outliers(frames, seen),
+        diagnosis=diagnose(some),
+        hidden=hidden_variables(some),
         source=source,
     )
 
 
+def thinned(frames: Sequence[LabelledFrame]) -> list[LabelledFrame]:
+    """Frames in memory, evenly taken where there are more than `MOST_EXAMINED`."""
+    return list(frames[:: -(-len(frames) // MOST_EXAMINED)])
+
+
 def find_leaks(sets: Mapping[str, Sequence[LabelledFrame]]) -> list[tuple[str, str, int]]:
     """Copies across sets: (first set, second set, frames of the second that are copies of frames of the first)."""
-    everything = [frame for frames in sets.values() for frame in frames]
-    numbers = find_copies(everything)
+    numbers = find_copies(FrameView([frames for frames in sets.values() if len(frames)]))
     parts, start = {}, 0
     for name, frames in sets.items():
         parts[name] = numbers[start : start + len(frames)]
@@ -195,43 +196,13 @@ def find_leaks(sets: Mapping[str, Sequence[LabelledFrame]]) -> list[tuple[str, s
     return [leak for leak in found if leak[2]]
 
 
-def _label_counts(frames: Sequence[LabelledFrame]) -> dict[str, int]:
-    extra = {name: sum(name in frame.info for frame in frames) for name in _EXTRA_LABELS}
-    return {name: count_labels(list(frames))[name] for name in LABELS} | {k: v for k, v in extra.items() if v}
-
-
-def _heights(frames: Sequence[LabelledFrame]) -> list[float]:
-    return [float(h) for f in frames if f.atoms.pbc.any() for h in heights(f.atoms)[f.atoms.pbc]]
-
-
-def _sees_itself(frame: LabelledFrame, cutoff: float) -> bool:
-    pbc = frame.atoms.pbc
-    return bool(pbc.any()) and bool((heights(frame.atoms)[pbc] < 2 * cutoff).any())
-
-
-def _net_force(frame: LabelledFrame) -> float:
-    return float(np.linalg.norm(np.sum(np.asarray(frame.forces), axis=0)))
-
-
-def _net_torque(frame: LabelledFrame) -> float:
-    positions: Array = frame.atoms.positions - frame.atoms.positions.mean(axis=0)
-    return float(np.linalg.norm(np.cross(positions, np.asarray(frame.forces)).sum(axis=0)))
-
-
-def _largest(values: Any) -> float | None:
-    return max(values, default=None)
-
-
-def _force_outliers(frames: Sequence[LabelledFrame]) -> list[ForceOutlier]:
+def _force_outliers(frames: Sequence[LabelledFrame], seen: SetStatistics) -> list[ForceOutlier]:
     """Frames whose largest |F| is above 5 eV/Å and 20 times the median of the frames' largest |F|."""
-    with_forces = [(f, np.linalg.norm(f.forces, axis=1)) for f in frames if f.forces is not None]
-    if not with_forces:
+    largest = np.array(seen.largest_forces)
+    if not largest.size:
         return []
-    typical = float(np.median([lengths.max() for _, lengths in with_forces]))
-    limit = max(_OUTLIER_FORCE, _OUTLIER * typical)
-    found = [
-        ForceOutlier(frame.name, int(lengths.argmax()), float(lengths.max()))
-        for frame, lengths in with_forces
-        if lengths.max() > limit
+    limit = max(_OUTLIER_FORCE, _OUTLIER * float(np.median(largest)))
+    worst = [int(k) for k in np.argsort(-largest, kind="stable") if largest[k] > limit]
+    return [
+        ForceOutlier(frames[seen.force_frames[k]].name, seen.largest_atoms[k], seen.largest_forces[k]) for k in worst
     ]
-    return sorted(found, key=lambda outlier: -outlier.force)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -13,36 +14,43 @@ from scipy.spatial import cKDTree
 from mlip.datasets.align import step_between, wrapped
 from mlip.datasets.boxes import unboxed
 from mlip.datasets.frame import Array, LabelledFrame, heights
+from mlip.datasets.views import FrameView, Mapped
 
 COPY_TOLERANCE = 1e-3  # Å, largest displacement of an atom between two copies
 STRAIN_TOLERANCE = 1e-4
 CELL_TOLERANCE = 0.2
 _DIMENSIONS = 32  # of the space in which neighbours are searched
 _PAIRS = 400  # distances that describe a molecule
+_BLOCK = 256  # frames that are described at a time
 
 
 def comparable_groups(frames: Sequence[LabelledFrame]) -> list[list[int]]:
-    """Indices of frames with the same atoms in the same order, the same boundary conditions and similar cells."""
-    groups: dict[tuple[bytes, bytes], list[int]] = defaultdict(list)
+    """Indices of frames with the same atoms in the same order, the same boundary conditions and similar cells.
+
+    Cells are similar that differ by less than 20 % from that of a part's first frame. One pass over the frames.
+    """
+    groups: dict[tuple[bytes, bytes], list[tuple[Array | None, list[int]]]] = defaultdict(list)
     for index, frame in enumerate(frames):
-        groups[frame.atoms.numbers.tobytes(), frame.atoms.pbc.tobytes()].append(index)
-    return [part for group in groups.values() for part in _similar_cells(frames, group)]
+        _place(groups[frame.atoms.numbers.tobytes(), frame.atoms.pbc.tobytes()], frame, index)
+    return [members for parts in groups.values() for _, members in parts]
 
 
-def _similar_cells(frames: Sequence[LabelledFrame], group: list[int]) -> list[list[int]]:
-    """Parts of a group whose cells differ by less than 20 % from that of their first frame."""
-    if not frames[group[0]].atoms.pbc.any():
-        return [group]
-    parts: list[tuple[Array, list[int]]] = []
-    for index in group:
-        cell = np.asarray(frames[index].atoms.cell.complete())
-        near = (members for inverse, members in parts if np.abs(inverse @ cell - np.eye(3)).max() < CELL_TOLERANCE)
-        members = next(near, None)
-        if members is None:
-            parts.append((np.linalg.inv(cell), [index]))
-        else:
-            members.append(index)
-    return [members for _, members in parts]
+def _place(parts: list[tuple[Array | None, list[int]]], frame: LabelledFrame, index: int) -> None:
+    """Into the first part whose cell is similar, or a new one."""
+    if not frame.atoms.pbc.any():
+        cell, near = None, iter([members for _, members in parts])
+    else:
+        cell = np.asarray(frame.atoms.cell.complete())
+        near = (
+            members
+            for inverse, members in parts
+            if inverse is not None and np.abs(inverse @ cell - np.eye(3)).max() < CELL_TOLERANCE
+        )
+    members = next(near, None)
+    if members is None:
+        parts.append((None if cell is None else np.linalg.inv(cell), [index]))
+    else:
+        members.append(index)
 
 
 def fingerprints(frames: Sequence[LabelledFrame]) -> Array:
@@ -51,11 +59,22 @@ def fingerprints(frames: Sequence[LabelledFrame]) -> Array:
     Distances between atoms for molecules; sines and cosines of the fractional displacements from the first
     frame for crystals, with the cell: neither depends on translation, and the former not on rotation.
     """
-    many = _crystal(frames) if frames[0].atoms.pbc.any() else _molecule(frames)
+    first, rest, start = frames[0], iter(frames), 0
+    points = np.empty((0, 0))
+    while block := list(islice(rest, _BLOCK)):
+        rows = _reduced(_crystal(first, block) if first.atoms.pbc.any() else _molecule(block))
+        points = points if start else np.empty((len(frames), rows.shape[1]))
+        points[start : start + len(block)] = rows
+        start += len(block)
+    return points
+
+
+def _reduced(many: Array) -> Array:
+    """At most 32 coordinates: a random projection, the same for all blocks."""
     if many.shape[1] <= _DIMENSIONS:
         return many
     projection = np.random.default_rng(0).normal(size=(many.shape[1], _DIMENSIONS)) / np.sqrt(_DIMENSIONS)
-    return many @ projection
+    return np.asarray(many @ projection)
 
 
 def _molecule(frames: Sequence[LabelledFrame]) -> Array:
@@ -68,13 +87,14 @@ def _molecule(frames: Sequence[LabelledFrame]) -> Array:
     return np.stack([np.linalg.norm(f.atoms.positions[i] - f.atoms.positions[j], axis=1) for f in frames])
 
 
-def _crystal(frames: Sequence[LabelledFrame]) -> Array:
-    pbc = frames[0].atoms.pbc
+def _crystal(first: LabelledFrame, frames: Sequence[LabelledFrame]) -> Array:
+    pbc, tall = first.atoms.pbc, heights(first.atoms)
     cells = np.stack([np.asarray(f.atoms.cell.complete()) for f in frames])
     positions = np.stack([f.atoms.positions for f in frames])
     fractions = positions @ np.linalg.inv(cells)
-    turns = 2 * np.pi * wrapped(fractions - fractions[0], pbc)
-    scale = np.where(pbc, np.where(np.isfinite(heights(frames[0].atoms)), heights(frames[0].atoms), 1.0), 1.0)
+    origin = first.atoms.positions @ np.linalg.inv(np.asarray(first.atoms.cell.complete()))
+    turns = 2 * np.pi * wrapped(fractions - origin, pbc)
+    scale = np.where(pbc, np.where(np.isfinite(tall), tall, 1.0), 1.0)
     waves = np.concatenate([np.sin(turns), np.cos(turns)], axis=-1) * np.tile(scale, 2) / (2 * np.pi)
     return np.concatenate([waves.reshape(len(frames), -1), cells.reshape(len(frames), 9)], axis=1)
 
@@ -103,9 +123,9 @@ def find_copies(frames: Sequence[LabelledFrame], tolerance: float = COPY_TOLERAN
         tolerance: Largest displacement of an atom between two copies, Å.
     """
     edges: list[tuple[int, int]] = []
-    frames = [unboxed(frame) for frame in frames]
-    for group in comparable_groups(frames):
-        edges += [(group[a], group[b]) for a, b in _copies_in([frames[i] for i in group], tolerance)]
+    free = Mapped(frames, unboxed)
+    for group in comparable_groups(free):
+        edges += [(group[a], group[b]) for a, b in _copies_in(FrameView([free], group), tolerance)]
     rows, columns = (np.array(edges, dtype=int).reshape(-1, 2)).T
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(frames), len(frames)))
     labels: Array = connected_components(graph, directed=False)[1]
@@ -117,19 +137,21 @@ def _copies_in(frames: Sequence[LabelledFrame], tolerance: float) -> list[tuple[
     if len(frames) < 2:
         return []
     points = fingerprints(frames)
-    distinct, inverse = np.unique(np.round(points, 9), axis=0, return_inverse=True)
-    inverse = inverse.ravel()
-    first = np.full(len(distinct), -1)
-    edges = []
-    for i, number in enumerate(inverse):
-        if first[number] < 0:
-            first[number] = i
-        else:
-            edges.append((int(first[number]), i))
+    edges, first = _repeated(points)
+    distinct = points if len(first) == len(points) else points[first]
     radius = 4 * tolerance * np.sqrt(len(frames[0]))
     near = cKDTree(distinct).query_pairs(radius)
     edges += [(int(first[a]), int(first[b])) for a, b in sorted(near)]
     return [(a, b) for a, b in edges if _same(frames[a], frames[b], tolerance)]
+
+
+def _repeated(points: Array) -> tuple[list[tuple[int, int]], Array]:
+    """Pairs (first, later) of equal points, and the first of each; eight bytes a point, its hash."""
+    hashes = np.fromiter((hash(np.round(point, 9).tobytes()) for point in points), dtype=np.int64, count=len(points))
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    earliest = first[inverse.ravel()]
+    later = np.flatnonzero(earliest != np.arange(len(points)))
+    return [(int(earliest[k]), int(k)) for k in later], np.sort(first)
 
 
 def _same(a: LabelledFrame, b: LabelledFrame, tolerance: float) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlip.datasets.read_phonopy import read_phonopy_file
 from mlip.datasets.read_q2r import read_q2r
 from mlip.datasets.source import FrameList, LabelSource, count_labels
 from mlip.datasets.units import parse_units
+from mlip.datasets.views import FrameView, Mapped
 from mlip.errors import InputError
 from mlip.surroundings import FRAME
 
@@ -73,6 +75,14 @@ def read_frames(
     if entry.frame == "lab":
         _in_laboratory(frames, source)
     return FrameList(frames, source)
+
+
+@dataclass(frozen=True)
+class OpenFrames:
+    """Frames, a list or in a cache, and where their labels came from."""
+
+    frames: Sequence[LabelledFrame]
+    source: LabelSource
 
 
 def _in_laboratory(frames: Sequence[LabelledFrame], source: LabelSource) -> None:
@@ -146,19 +156,49 @@ def _open_folder(path: Path, index: int | slice) -> RawSet:
     )
 
 
-def _read_cache(path: Path, entry: DatasetEntry) -> tuple[list[LabelledFrame], LabelSource]:
+def open_frames(entry: DatasetEntry) -> OpenFrames:
+    """Frames of a training set: those of an HDF5 cache stay in it, others are read.
+
+    Raises:
+        InputError: As ``read_frames``.
+    """
+    path = locate(entry.path)
+    if not is_hdf5(path):
+        found = read_frames(entry)
+        return OpenFrames(list(found), found.source)
+    frames, source = _open_cache(path, entry)
+    source.frames, source.counts = len(frames), count_labels(frames)
+    source.keys = {name: name for name, count in source.counts.items() if count}
+    return OpenFrames(frames, source)
+
+
+def _open_cache(path: Path, entry: DatasetEntry) -> tuple[Sequence[LabelledFrame], LabelSource]:
+    """The frames of a cache, as the entry wants them, in the cache."""
     if entry.keys or entry.units or entry.stress_sign != "ase":
         raise InputError("a cache is in eV and Å already: keys, units and signs do not apply", file=path)
-    with CachedFrames(path) as cached:
-        frames = [cached[i] for i in select(parse_index(entry.index, file=path), len(cached), file=path)]
-    for number, frame in enumerate(frames):
-        set_boundaries(frame.atoms, entry.pbc)
-        if cell_problem(frame.atoms):
-            raise InputError(cell_problem(frame.atoms) or "", file=path, frame=number, mend="--no-pbc")
-        stress = None if entry.pbc is False else frame.stress
-        frames[number] = replace(frame, weight=frame.weight * entry.weight, stress=stress)
+    cached = CachedFrames(path)
+    wanted = FrameView([cached], select(parse_index(entry.index, file=path), len(cached), file=path))
+    return Mapped(wanted, partial(_as_entered, entry, path)), LabelSource(path, "cache", units_from="eV, Å")
+
+
+def _as_entered(entry: DatasetEntry, path: Path, frame: LabelledFrame) -> LabelledFrame:
+    """A frame of a cache with the entry's boundary conditions, weight and axes."""
+    set_boundaries(frame.atoms, entry.pbc)
+    problem = cell_problem(frame.atoms)
+    if problem:
+        raise InputError(problem, file=path, frame=frame.index, mend="--no-pbc")
+    if entry.frame == "lab":
+        frame.atoms.info.setdefault(FRAME, np.eye(3))
+    stress = None if entry.pbc is False else frame.stress
+    return replace(frame, weight=frame.weight * entry.weight, stress=stress)
+
+
+def _read_cache(path: Path, entry: DatasetEntry) -> tuple[list[LabelledFrame], LabelSource]:
+    opened, source = _open_cache(path, entry.model_copy(update={"frame": None}))
+    frames = list(opened)
     present = [name for name in LABELS if any(getattr(f, name) is not None for f in frames)]
-    return frames, LabelSource(path, "cache", keys={n: n for n in present}, units_from="eV, Å")
+    source.keys = {n: n for n in present}
+    return frames, source
 
 
 def _texts(units: Mapping[Any, str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,7 @@ class FrameList(list[LabelledFrame]):
         self.source = source
 
 
-def count_labels(frames: list[LabelledFrame]) -> dict[str, int]:
-    """Label → number of frames that carry it."""
-    return {name: sum(getattr(frame, name) is not None for frame in frames) for name in LABELS}
+def count_labels(frames: Iterable[LabelledFrame]) -> dict[str, int]:
+    """Label → number of frames that carry it; one pass."""
+    counts = Counter(label for frame in frames for label in frame.labels)
+    return {name: counts[name] for name in LABELS}

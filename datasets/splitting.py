@@ -96,10 +96,11 @@ def _size(wanted: float, count: int, name: str) -> int:
 
 def _random(frames: Sequence[LabelledFrame], sizes: dict[str, int], seed: int, block: int, clusters: Any) -> Split:
     groups = _groups(frames, block, clusters)
+    kinds = [None if f.is_isolated_atom else f.config_type or f.composition for f in frames]
     strata: dict[str, list[list[int]]] = defaultdict(list)
     for group in groups:
-        if not any(frames[i].is_isolated_atom for i in group):
-            strata[frames[group[0]].config_type or frames[group[0]].composition].append(group)
+        if all(kinds[i] is not None for i in group):
+            strata[str(kinds[group[0]])].append(group)
     rng = np.random.default_rng(seed)
     free = sum(len(group) for stratum in strata.values() for group in stratum)
     parts: dict[str, list[int]] = {"validation": [], "test": []}

@@ -69,6 +69,8 @@ def print_summaries(summaries: Sequence[SetSummary], console: Console | None = N
 def remarks(summary: SetSummary, most: int = 5) -> list[str]:
     """What deserves a second look, in lines."""
     lines = list(summary.hidden.lines())
+    if summary.examined < summary.frames:
+        lines.append(f"labels were compared, and hidden variables looked for, in {summary.examined} frames of these")
     found = summary.diagnosis
     if found is not None and (summary.labels["energy"] and summary.labels["forces"]):
         lines.insert(0, f"label doctor: {found.verdict}")

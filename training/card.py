@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ import torch
 
 import mlip
 from mlip.datasets.frame import LabelledFrame
+from mlip.datasets.statistics import Extremes
 from mlip.ranges import describe_structure
 from mlip.training.data import FrameSet
 
 
-def data_digest(frames: Sequence[LabelledFrame]) -> str:
+def data_digest(frames: Iterable[LabelledFrame]) -> str:
     """SHA-256 over species, geometry and labels of all frames, in order; Hessians where there are any."""
     digest = hashlib.sha256()
     for frame in frames:
@@ -38,32 +39,38 @@ def data_ranges(train: FrameSet, species: Sequence[str]) -> dict[str, Any]:
         ``energy_per_atom`` (eV, total) as [min, max]; ``largest_cell``, rows in Å, of the periodic frame with the
         largest volume; keys without data are left out.
     """
-    seen = [
-        describe_structure(frame.atoms, sample.graph, species)
-        for frame, sample in zip(train.frames, train.samples, strict=True)
-    ]
     shortest: dict[str, float] = {}
-    for item in seen:
-        for pair, length in item["min_distance"].items():
+    neighbors, volumes, energies = Extremes(), Extremes(), Extremes()
+    largest: list[list[float]] | None = None
+    for frame, sample in zip(train.frames, train.samples, strict=True):
+        seen = describe_structure(frame.atoms, sample.graph, species)
+        for pair, length in seen["min_distance"].items():
             shortest[pair] = min(length, shortest.get(pair, length))
-    energies = [f.energy / len(f) for f in train.frames if f.energy is not None and np.isfinite(f.energy)]
+        neighbors.add(seen["neighbors"])
+        volumes.add([] if seen["volume"] is None else [seen["volume"]])
+        energies.add([frame.energy / len(frame)] if frame.energy is not None and np.isfinite(frame.energy) else [])
+        largest = _larger(largest, frame)
     ranges = {
         "min_distance": shortest,
-        "neighbors": _range([n for item in seen for n in item["neighbors"]]),
-        "volume_per_atom": _range([item["volume"] for item in seen if item["volume"] is not None]),
+        "neighbors": _range(neighbors),
+        "volume_per_atom": _range(volumes),
         "energy_per_atom": _range(energies),
-        "largest_cell": _largest_cell(train.frames),
+        "largest_cell": largest,
     }
     return {key: value for key, value in ranges.items() if value}
 
 
-def _largest_cell(frames: Sequence[LabelledFrame]) -> list[list[float]] | None:
-    cells = [frame.atoms.cell.array for frame in frames if frame.atoms.pbc.all()]
-    return max(cells, key=lambda cell: abs(np.linalg.det(cell))).tolist() if cells else None
+def _larger(cell: list[list[float]] | None, frame: LabelledFrame) -> list[list[float]] | None:
+    """The cell with the larger volume, of those periodic in all directions."""
+    if not frame.atoms.pbc.all():
+        return cell
+    other = frame.atoms.cell.array
+    is_larger = cell is None or abs(np.linalg.det(other)) > abs(np.linalg.det(np.array(cell)))
+    return other.tolist() if is_larger else cell
 
 
-def _range(values: Sequence[float]) -> list[float] | None:
-    return [min(values), max(values)] if values else None
+def _range(extremes: Extremes) -> list[float] | None:
+    return None if extremes.ends is None else list(extremes.ends)
 
 
 def versions() -> dict[str, str]:

@@ -99,7 +99,7 @@ def _targets(
     entries: Sequence[CurvatureEntry] | None, frames: FrameSet, graph: BuildGraph, data: CurvatureData, key: str
 ) -> list[Target]:
     if entries is None:
-        labelled = [(k, frame) for k, frame in enumerate(frames.frames) if frame.hessian is not None]
+        labelled = ((k, frame) for k, frame in enumerate(frames.frames) if frame.hessian is not None)
         return [_whole(frame, frames.samples[k].graph) for k, frame in labelled]
     targets: list[Target] = []
     for number, entry in enumerate(entries):

@@ -188,7 +188,7 @@ class FrameSet:
 
     Args:
         name: What messages call the set.
-        frames: The frames.
+        frames: The frames: a list, or a view of a cache, from which each is read when its graph is built.
         cutoff: Å.
         species: Chemical symbols in the order of the potential.
         dtype: Precision of the graphs.
@@ -208,7 +208,7 @@ class FrameSet:
         dtype: torch.dtype,
         memory: float = math.inf,
     ) -> None:
-        self.name, self.frames = name, list(frames)
+        self.name, self.frames = name, frames
         self._options: dict[str, Any] = {"cutoff": cutoff, "species": species, "dtype": dtype}
         self.samples = Samples(self._sample, len(self.frames), memory, f"neighbours in {name}")
 

@@ -22,6 +22,7 @@ UNITS = {
     "born_charges": "me",
     "polarizability": "me_A2_per_V",
 }
+MOST_ROWS = 20_000  # of a table
 CURVATURE = ["val_hessian_loss", "val_hessian_mae_meV_per_A2", "val_frequency_mae_THz"]
 COLUMNS = [
     "epoch",
@@ -78,18 +79,33 @@ def error_metrics(sums: Sequence[float]) -> dict[str, float]:
 
 
 class CsvTable:
-    """A CSV file that grows by whole rows and can be cut back to an earlier step when a run is resumed."""
+    """A CSV file that grows by whole rows and can be cut back to an earlier step when a run is resumed.
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path, self.columns = path, list(columns)
+    When it holds more than ``most`` rows every second one is dropped, of those with and of those without a
+    validation: a run of any length leaves a few megabytes, and its curve keeps its shape.
+
+    Args:
+        path: The file.
+        columns: Names, ``step`` among them.
+        most: Rows.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], most: int = MOST_ROWS) -> None:
+        self.path, self.columns, self.most = path, list(columns), most
+        self._count: int | None = None  # unknown until the first row is written
 
     def append(self, row: dict[str, float]) -> None:
         """Add one row; the header comes with the first."""
+        if self._count is None:
+            self._count = len(self.rows())
         text = self._format([row])
         if not self.path.exists():
             text = ",".join(self.columns) + "\n" + text
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text)
+        self._count += 1
+        if self._count > self.most:
+            self._replace(thinned(self.rows()))
 
     def rows(self) -> list[dict[str, float]]:
         """All whole rows; empty cells become NaN."""
@@ -101,14 +117,24 @@ class CsvTable:
 
     def cut(self, step: int) -> None:
         """Drop the rows after ``step``: they will be written again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        write_text(self.path, ",".join(self.columns) + "\n" + self._format(kept))
+        self._replace([row for row in self.rows() if row["step"] <= step])
+
+    def _replace(self, rows: Sequence[dict[str, float]]) -> None:
+        write_text(self.path, ",".join(self.columns) + "\n" + self._format(rows))
+        self._count = len(rows)
 
     def _format(self, rows: Sequence[dict[str, float]]) -> str:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerows([_cell(row.get(column)) for column in self.columns] for row in rows)
         return buffer.getvalue()
+
+
+def thinned(rows: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    """Every second row, the latest kept, of those with a validation and of the others each."""
+    validated = [row for row in rows if not math.isnan(row.get("val_loss", math.nan))]
+    others = [row for row in rows if math.isnan(row.get("val_loss", math.nan))]
+    return sorted([*validated[::-1][::2], *others[::-1][::2]], key=lambda row: row["step"])
 
 
 def _cell(value: float | None) -> str:

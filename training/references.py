@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import overload
 
+import numpy as np
 import torch
+from ase import Atoms
+from numpy.typing import NDArray
 
 from mlip.datasets.e0 import reference_energies
 from mlip.datasets.entry import make_entry
@@ -15,6 +19,8 @@ from mlip.potential import Normalization, Potential
 from mlip.training.paths import resolve
 from mlip.training.sets import RunData
 from mlip.training.settings import E0Settings
+
+_BLOCK = 1000  # frames that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -68,16 +74,44 @@ def _covers(isolated: Sequence[LabelledFrame], species: Sequence[str]) -> bool:
     return set(species) <= there
 
 
-def _without_interaction(frames: Sequence[LabelledFrame], start: Potential) -> list[LabelledFrame]:
+def _without_interaction(frames: Sequence[LabelledFrame], start: Potential) -> Sequence[LabelledFrame]:
     """Frames whose energy is what the old model's energy above E0 leaves over.
 
     Frames with elements that the old model does not know are kept as they are.
     """
-    known = [frame for frame in frames if set(frame.atoms.get_chemical_symbols()) <= set(start.species)]
-    results = start.evaluate([frame.atoms for frame in known], ("energy",))
-    above = {id(f): r["energy"] - _total(f, start.normalization.e0) for f, r in zip(known, results, strict=True)}
-    return [f if f.energy is None else replace(f, energy=f.energy - above.get(id(f), 0.0)) for f in frames]
+    known = [k for k, f in enumerate(frames) if set(f.atoms.get_chemical_symbols()) <= set(start.species)]
+    above = np.zeros(len(frames))
+    for first in range(0, len(known), _BLOCK):
+        block = known[first : first + _BLOCK]
+        structures = [frames[k].atoms for k in block]
+        for k, atoms, found in zip(block, structures, start.evaluate(structures, ("energy",)), strict=True):
+            above[k] = found["energy"] - _total(atoms, start.normalization.e0)
+    return _Lowered(frames, above)
 
 
-def _total(frame: LabelledFrame, e0: Mapping[str, float]) -> float:
-    return sum(e0.get(symbol, 0.0) for symbol in frame.atoms.get_chemical_symbols())
+class _Lowered(Sequence[LabelledFrame]):
+    """Frames whose energies are lower by so much each."""
+
+    def __init__(self, frames: Sequence[LabelledFrame], above: NDArray[np.float64]) -> None:
+        self._frames, self._above = frames, above
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @overload
+    def __getitem__(self, index: int) -> LabelledFrame: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Lowered: ...
+    def __getitem__(self, index: int | slice) -> LabelledFrame | _Lowered:
+        if isinstance(index, slice):
+            return _Lowered(self._frames[index], self._above[index])
+        frame = self._frames[index]
+        return frame if frame.energy is None else replace(frame, energy=frame.energy - self._above[index])
+
+    def __iter__(self) -> Iterator[LabelledFrame]:
+        for frame, above in zip(self._frames, self._above, strict=True):
+            yield frame if frame.energy is None else replace(frame, energy=frame.energy - above)
+
+
+def _total(atoms: Atoms, e0: Mapping[str, float]) -> float:
+    return sum(e0.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ class _Run:
         annealing = Annealing.of(self.settings.model)
         card = self._card(data, training, references, model)
         if curvature is not None:
-            card["data_digest"] = data_digest([*data.train, *curvature.frames])
+            card["data_digest"] = data_digest(chain(data.train, curvature.frames))
             card["curvature"] = curvature.lines
         checkpoint = folder / "last.ckpt"
         if resume and checkpoint.is_file():
@@ -328,7 +329,7 @@ class _Run:
     def _finish(self, result: TrainResult, data: RunData) -> None:
         """Figures and, where there are test frames, their errors."""
         figures = {"learning-curve.png": result.plot()}
-        if data.test:
+        if len(data.test):
             result.test = evaluate(result.model.to(self.device), data.test)
             figures["parity-test.png"] = result.test.plot()
             for table in result.test.tables:

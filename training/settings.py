@@ -107,6 +107,13 @@ class DataSettings(Settings):
     split_seed: int | None = Field(
         default=None, ge=0, description="Seed of the draw of `validation`; null: the run's. Equal in a committee."
     )
+    subset: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Share of the training frames that is trained on, drawn with the run's seed: the members of a "
+        "committee then differ in what they have seen, and their spread shows what the data leave open; null: all.",
+    )
 
     @field_validator("train", "test", mode="before", json_schema_input_type=_SHORT)
     @classmethod

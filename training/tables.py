@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +31,7 @@ def print_data(data: RunData, cutoff: float, console: Console) -> None:
     for line in data.lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     sets = {"train": data.train, "validation": data.validation, "test": data.test}
-    sets = {name: frames for name, frames in sets.items() if frames}
+    sets = {name: frames for name, frames in sets.items() if len(frames)}
     print_summaries([summarise(frames, name, cutoff) for name, frames in sets.items()], console)
     if data.isolated:
         console.print(f"{len(data.isolated)} isolated atoms set E0 and are not trained on", highlight=False)
@@ -42,6 +43,7 @@ def print_data(data: RunData, cutoff: float, console: Console) -> None:
 def loss_table(loss: Loss, train: Sequence[LabelledFrame], steps_per_epoch: int) -> Table:
     """Terms with the weights they really have: of the term, and of the frames that carry its label."""
     table = Table("loss term", "norm", "weight", "frames", "frame weights", "labels/batch")
+    having = _carried(train)
     for term in loss.terms:
         if isinstance(term, AnisotropyTerm):
             table.add_row("relaxed weights Σ|θ|", "norm", f"{term.weight(0.0):g}", "penalty", "", "")
@@ -50,22 +52,41 @@ def loss_table(loss: Loss, train: Sequence[LabelledFrame], steps_per_epoch: int)
             table.add_row("noise (σ)", "mse", f"{term.weight(0.0):g} → {term.weight(1.0):g}", "drawn", "", "")
             continue
         s = term.settings
-        having = [frame for frame in train if s.target in (*frame.labels, *frame.response_labels)]
-        per_atom = 9 if s.target == "born_charges" else 3
-        labels = sum(_COMPONENTS.get(s.target, per_atom * len(frame)) for frame in having)
+        found = having[s.target]
         table.add_row(
             f"{s.target} ({_UNITS[s.target] if s.per_atom else 'eV'})",
             s.norm if s.norm != "huber" else f"huber δ={s.delta:g}",
             f"{s.weight:g}",
-            f"{len(having)} of {len(train)}",
-            _weights(having),
-            f"{labels / steps_per_epoch:.1f}",
+            f"{found.frames} of {len(train)}",
+            found.weights_text(),
+            f"{found.labels / steps_per_epoch:.1f}",
         )
     return table
 
 
-def _weights(frames: Sequence[LabelledFrame]) -> str:
-    counts = Counter((frame.config_type or "frames", frame.weight) for frame in frames)
-    if len({weight for _, weight in counts}) == 1:
-        return f"all {frames[0].weight:g}"
-    return ", ".join(f"{kind}: {weight:g} (×{n})" for (kind, weight), n in counts.most_common(6))
+@dataclass
+class _Carried:
+    """How many frames carry a label, how many numbers that makes, and with which weights."""
+
+    frames: int = 0
+    labels: int = 0
+    weights: Counter[tuple[str, float]] = field(default_factory=Counter)
+
+    def weights_text(self) -> str:
+        """The weights by kind of frame, the most frequent first."""
+        values = {weight for _, weight in self.weights}
+        if len(values) == 1:
+            return f"all {next(iter(values)):g}"
+        return ", ".join(f"{kind}: {weight:g} (×{n})" for (kind, weight), n in self.weights.most_common(6))
+
+
+def _carried(train: Sequence[LabelledFrame]) -> dict[str, _Carried]:
+    """By label, from one pass over the frames."""
+    found: dict[str, _Carried] = defaultdict(_Carried)
+    for frame in train:
+        for target in (*frame.labels, *frame.response_labels):
+            per_atom = 9 if target == "born_charges" else 3
+            found[target].frames += 1
+            found[target].labels += _COMPONENTS.get(target, per_atom * len(frame))
+            found[target].weights[frame.config_type or "frames", frame.weight] += 1
+    return found

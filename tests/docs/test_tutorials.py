@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
@@ -57,6 +59,32 @@ def test_commands_on_the_pages_exist(page):
     assert set(shown) <= set(COMMANDS)
 
 
+def shown_commands(page: Path) -> list[list[str]]:
+    """Command lines of a page as lists of words, comments and continuations taken care of."""
+    text = "\n".join(text for _, text in blocks(page)).replace("\\\n", " ")
+    return [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("mlip ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_on_the_pages_exist(page, capsys):
+    """Every `--option` that a page shows is one of its command."""
+    for _, command, *words in shown_commands(page):
+        groups = [words[0]] if command in {"data", "symmetry", "convert"} else []
+        options = {word.split("=")[0] for word in words if word.startswith("--") and word != "--"}
+        if not options:
+            continue
+        main([command, *groups, "--help"])
+        known = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+        assert options <= known, f"mlip {command} {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_imports_on_the_pages_work(page):
+    code = "\n".join(text for language, text in blocks(page) if language == "python")
+    for line in re.findall(r"^(?:from|import) mlip.*$", code, re.MULTILINE):
+        exec(compile(line, page.name, "exec"), {})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
@@ -87,6 +115,33 @@ def test_examples_that_train(name, tmp_path):
     result = run(ROOT / "examples" / name, tmp_path, *SHORT[name])
     assert result.returncode == 0, result.stderr
     assert list(tmp_path.glob("*.png"))
+
+
+def test_a_task_of_the_parsl_example_is_a_command_that_runs(tmp_path, monkeypatch):
+    """Without Parsl: what the example hands to a worker, given to a shell."""
+    missing = ("parsl", "parsl.app", "parsl.app.app", "parsl.config", "parsl.executors", "parsl.providers")
+    if find_spec("parsl") is None:
+        for name in missing:
+            monkeypatch.setitem(sys.modules, name, MagicMock())
+    example = runpy.run_path(str(ROOT / "examples" / "many_structures_parsl.py"), run_name="example")
+    from ase.build import bulk
+
+    names = ["Cu.cif", "Ag.cif"]
+    for name in names:
+        bulk(name.removesuffix(".cif")).write(tmp_path / name)
+    options = ["--calculator", "ase.calculators.emt:EMT", "--supercell", "2", "--dos", "4 4 4", "--points", "5"]
+    program = f"{shlex.quote(sys.executable)} -m mlip"
+    line = example["command"](program, shlex.join([*options, *names]), "all of them", 2, 1)
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    text = "".join(file.read_text() for file in (tmp_path / "all of them").glob("*.jsonl"))
+    assert "Ag" in text
+    assert "Cu" not in text  # that is the other shard's
+    refused = example["command"](program, shlex.join([*options, "missing.cif"]), "none", 1, 0)
+    done = subprocess.run(["bash", "-c", refused], cwd=tmp_path, capture_output=True, check=False, timeout=300)
+    assert done.returncode != 0
 
 
 @pytest.mark.slow
