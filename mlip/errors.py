@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LONGEST = 400  # characters of a problem: libraries quote whole files in their messages
+
 
 class MLIPError(Exception):
     """Base of every error raised on purpose; the command line prints it in one line and exits with 2."""
@@ -13,7 +15,7 @@ class InputError(MLIPError, ValueError):
     """Bad input: ``InputError("no forces", file="a.xyz", frame=3, key="forces", mend="--key forces=force")``.
 
     Args:
-        problem: What is wrong, in a few words.
+        problem: What is wrong, in a few words; what is longer than 400 characters is cut in the line.
         file: The file it is in.
         frame: The frame's index in that file, from 0.
         key: The key or setting concerned.
@@ -39,7 +41,8 @@ class InputError(MLIPError, ValueError):
         place = [] if self.file is None else [str(self.file)]
         place += [] if self.frame is None else [f"frame {self.frame}"]
         place += [] if self.key is None else [f"key '{self.key}'"]
-        line = f"{', '.join(place)}: {self.problem}" if place else self.problem
+        problem = self.problem if len(self.problem) <= LONGEST else f"{self.problem[:LONGEST]} …"
+        line = f"{', '.join(place)}: {problem}" if place else problem
         line = line if self.mend is None else f"{line} ({self.mend})"
         return " ".join(line.split())
 

@@ -127,3 +127,13 @@ def test_no_honest_model_is_taken_for_a_giant(tmp_path, channels, extra):
     model = Potential.from_config({**MODEL, "num_layers": 3, **extra, "num_channels": channels}, ["H"])
     model.save(tmp_path / "model.mlip")
     assert Potential.load(tmp_path / "model.mlip").settings == model.settings
+
+
+def test_a_library_that_quotes_a_whole_file_is_cut_short(tmp_path):
+    """Found by fuzzing: a header with one byte changed was quoted from end to end."""
+    header = json.dumps({"x" * 5000: {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}).encode()
+    (tmp_path / "model.mlip").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(InputError) as caught:
+        Potential.load(tmp_path / "model.mlip")
+    assert "not a readable model file" in str(caught.value)
+    assert len(str(caught.value)) < 800
