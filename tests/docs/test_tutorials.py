@@ -12,9 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 import yaml
+from ase import Atoms
+from ase.build import bulk
 
+from mlip import MLIPCalculator, Potential
 from mlip.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,8 +128,6 @@ def test_a_task_of_the_parsl_example_is_a_command_that_runs(tmp_path, monkeypatc
         for name in missing:
             monkeypatch.setitem(sys.modules, name, MagicMock())
     example = runpy.run_path(str(ROOT / "examples" / "many_structures_parsl.py"), run_name="example")
-    from ase.build import bulk
-
     names = ["Cu.cif", "Ag.cif"]
     for name in names:
         bulk(name.removesuffix(".cif")).write(tmp_path / name)
@@ -176,3 +178,55 @@ def test_the_site_builds(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "first-hour" / "index.html").is_file()
+
+
+PEROVSKITE = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+SETTINGS = {"cutoff": 3.5, "num_layers": 1, "num_channels": 4, "lmax": 1, "num_radial": 4, "radial_width": 8}
+
+
+def prepared(folder: Path) -> dict[str, object]:
+    """What the pages take for granted: models, a crystal, frames, a trajectory."""
+    atoms = bulk("Cu", cubic=True, a=3.65)
+    atoms.rattle(0.05, seed=1)
+    relaxed = {**SETTINGS, "num_layers": 2, "anisotropy": {"source": "learned", "irreps": "2e"}}
+    Potential.from_config(relaxed, ["Cu"]).double().save(folder / "model.mlip")
+    for place in ("best.mlip", "runs/my-committee/1/best.mlip", "runs/my-committee/2/best.mlip"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        Potential.from_config({**SETTINGS, "seed": len(place)}, ["Cu"]).save(folder / place)
+    frames = [atoms.copy() for _ in range(4)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.1, seed=seed)
+        frame.info["frame"] = np.eye(3)
+    names = {"atoms": atoms, "crystal": bulk("Cu", a=3.65), "frames": frames, "MLIPCalculator": MLIPCalculator}
+    return {**names, "calculator": MLIPCalculator(folder / "best.mlip", dtype="float64")}
+
+
+@pytest.mark.parametrize("name", ["anisotropy", "committees", "dtypes", "active-learning"])
+def test_python_on_the_pages_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = [text for language, text in blocks(ROOT / "docs" / f"{name}.md") if language == "python"]
+    names = prepared(tmp_path)
+    for text in code:
+        exec(compile(text, name, "exec"), names)
+    assert code
+
+
+def test_rotations_and_order_parameters_on_the_symmetry_page(tmp_path, monkeypatch):
+    """All but the search for distortions, which takes a trained model and minutes."""
+    monkeypatch.chdir(tmp_path)
+    cubic = Atoms("CaTiO3", scaled_positions=PEROVSKITE, cell=3.9 * np.eye(3), pbc=True)
+    child = cubic.repeat((2, 2, 2))
+    child.positions[child.symbols == "O"] += np.random.default_rng(0).normal(scale=0.05, size=(24, 3))
+    trajectory = [child.copy() for _ in range(3)]
+    names = {
+        **prepared(tmp_path),
+        "cubic": cubic,
+        "orthorhombic": child,
+        "trajectory": trajectory,
+        "times": [0, 1, 2],
+    }
+    code = [text for language, text in blocks(ROOT / "docs" / "symmetry-distortions.md") if language == "python"]
+    assert len(code) == 3
+    for text in code[1:]:
+        exec(compile(text, "symmetry-distortions.md", "exec"), names)
+    assert (tmp_path / "order.png").is_file()
