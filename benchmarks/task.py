@@ -61,7 +61,8 @@ class TrainingStep:
 
     def __init__(self, model: nn.Module, predict: Callable[[], tuple[Tensor, Tensor]], frames: list[Atoms]) -> None:
         self.predict = predict
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+        self.parameters = list(model.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-4, fused=True)
         self.energies, self.forces = (torch.from_numpy(x) for x in structures.labels(frames))
         self.atoms = torch.tensor([len(atoms) for atoms in frames])
 
@@ -70,7 +71,7 @@ class TrainingStep:
         energies, forces = self.predict()
         errors = (energies.double() - self.energies) / self.atoms
         loss = errors.square().mean() + (forces.double() - self.forces).square().mean()
-        loss.backward()
+        loss.backward(inputs=self.parameters)
         self.optimizer.step()
 
 
