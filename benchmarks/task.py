@@ -51,7 +51,7 @@ def asked() -> Task:
 
 
 class TrainingStep:
-    """Squared errors of energy per atom and forces, their gradient, and a step of Adam.
+    """Squared errors of energy per atom and forces, their gradient by the parameters, and a step of Adam.
 
     Args:
         model: What is trained.
