@@ -25,6 +25,7 @@ import structures
 import torch
 import worker
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from mlip import Potential
 from mlip.derivatives import evaluate
@@ -133,7 +134,11 @@ def figure(points: Sequence[Point]) -> Figure:
             best = front([p for p in mine if not p.peer])
             axes.plot([p.time for p in best], [p.error for p in best], color=GREY, lw=0.8, zorder=0)
             axes.set(xscale="log", yscale="log", xlabel="CPU time (µs per atom)", title=recipe)
-            axes.set_ylabel("force RMSE (meV/Å)")
+            axes.set(ylabel="force RMSE (meV/Å)", xmargin=0.15)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.set_minor_locator(NullLocator())
     return found
 
 
