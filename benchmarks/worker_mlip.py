@@ -38,7 +38,7 @@ def prepared(task: Task, potential: Potential, graph: AtomicGraph, tables: bool)
         return found.energy, found.forces
 
     if task.call == "train":
-        return TrainingStep(potential, predict, task.frames())
+        return TrainingStep(potential, predict, task.frames(), list(potential.parameters()))
     frozen = potential.requires_grad_(False)
     if task.call == "hessian":
         return lambda: hessian(frozen, graph)
