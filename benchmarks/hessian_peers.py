@@ -3,7 +3,7 @@
     python benchmarks/environments.py mace
     python benchmarks/hessian_peers.py
 
-float64, one thread; MACE with its default of vectorised rows.
+float64, one thread; MACE with its default of vectorised rows, and with its own loop over rows, which is faster.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import sys
 
 from alternate import machine, take_turns
-from peers import mace, ours, table
+from peers import mace, mace_by_rows, ours, table
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
     sys.stdout.write(f"{machine()}\n")
     for structure in arguments.structures:
         task = {"structure": structure, "call": "hessian", "dtype": "float64"}
-        peers, mine = [mace(task)], [ours("preset small", task, preset="small"), ours("4×32 linear", task)]
+        peers = [mace(task), mace_by_rows(task)]
+        mine = [ours("preset small", task, preset="small"), ours("4×32 linear", task)]
         take_turns([*peers, *mine], arguments.rounds)
         sys.stdout.write(
             "\n".join([f"\n{structure}; {peers[0].facts['edges']} edges", "", *table(peers, mine)]) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -64,10 +65,12 @@ def flexible_molecules(count: int) -> list[Atoms]:
     return ase.io.read(path, slice(0, count))
 
 
+def _one(make: Callable[..., Atoms], *arguments: int) -> list[Atoms]:
+    return [make(*arguments)]
+
+
 NAMED: dict[str, Callable[[], list[Atoms]]] = {
-    "Si 64": lambda: [silicon(2)],
-    "Si 216": lambda: [silicon(3)],
-    "Si 512": lambda: [silicon(4)],
+    **{f"Si {8 * n**3}": partial(_one, silicon, n) for n in range(2, 9)},
     "aspirin 21": lambda: [aspirin()],
     "water 192": lambda: [water()],
     "3BPA 27": lambda: flexible_molecules(1),

@@ -53,15 +53,25 @@ def asked() -> Task:
 class TrainingStep:
     """Squared errors of energy per atom and forces, their gradient, and a step of Adam.
 
+    The gradient is computed as the package's own trainer does: of the parameters alone (ours), or of all leaves,
+    positions included (peers).
+
     Args:
         model: What is trained.
         predict: → energies (B,) and forces (N, 3), differentiable by the weights.
         frames: The labelled batch.
+        inputs: What is differentiated by; all leaves unless given.
     """
 
-    def __init__(self, model: nn.Module, predict: Callable[[], tuple[Tensor, Tensor]], frames: list[Atoms]) -> None:
-        self.predict = predict
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    def __init__(
+        self,
+        model: nn.Module,
+        predict: Callable[[], tuple[Tensor, Tensor]],
+        frames: list[Atoms],
+        inputs: list[nn.Parameter] | None = None,
+    ) -> None:
+        self.predict, self.inputs = predict, inputs
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
         self.energies, self.forces = (torch.from_numpy(x) for x in structures.labels(frames))
         self.atoms = torch.tensor([len(atoms) for atoms in frames])
 
@@ -70,7 +80,7 @@ class TrainingStep:
         energies, forces = self.predict()
         errors = (energies.double() - self.energies) / self.atoms
         loss = errors.square().mean() + (forces.double() - self.forces).square().mean()
-        loss.backward()
+        loss.backward(inputs=self.inputs)
         self.optimizer.step()
 
 

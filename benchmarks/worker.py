@@ -43,9 +43,10 @@ def serve(call: Callable[[], object], facts: dict[str, object], warm_up: int = 3
     """Announce the facts, then answer every line on standard input with one timed call."""
     torch.set_num_threads(1)
     before = resident_memory()
-    for _ in range(warm_up):
+    first = timed(call)["cpu"] if warm_up else None
+    for _ in range(warm_up - 1):
         call()
-    _say({**facts, "loaded": before})
+    _say({**facts, "loaded": before, "first": first})
     for _ in sys.stdin:
         _say({**timed(call), "peak": peak_memory()})
 

@@ -1,6 +1,7 @@
 """MACE's side. The argument is a `task.Task` as JSON; its model are options of ``ScaleShiftMACE``.
 
-Everything else has the defaults of ``mace_run_train``. The Hessian is what ``MACECalculator.get_hessian`` computes.
+Everything else has the defaults of ``mace_run_train``. The Hessian is what ``MACECalculator.get_hessian`` computes:
+by default rows in chunks under ``vmap``; with ``rows: loop`` among the options, MACE's own loop over single rows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ torch.serialization.add_safe_globals([slice])  # e3nn 0.4.4, which MACE pins, re
 from e3nn import o3  # noqa: E402
 from mace import data, modules, tools  # noqa: E402
 from mace.__version__ import __version__  # noqa: E402
+from mace.modules import utils  # noqa: E402
 from mace.tools import torch_geometric  # noqa: E402
 
 CUTOFF = 5.0
@@ -30,6 +32,8 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     task = asked()
+    if task.model.pop("rows", "vmap") == "loop":
+        utils.compute_hessians_vmap = utils.compute_hessians_loop
     torch.set_default_dtype(task.torch_dtype)
     torch.manual_seed(1)
     model, batch = build(task), prepare(task)

@@ -7,6 +7,7 @@ Energies, forces and stress are computed as the calculator computes them, with t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import worker
 from task import Task, TrainingStep, asked, facts
@@ -37,12 +38,16 @@ def prepared(task: Task, potential: Potential, graph: AtomicGraph, tables: bool)
         return found.energy, found.forces
 
     if task.call == "train":
-        return TrainingStep(potential, predict, task.frames())
+        return TrainingStep(potential, predict, task.frames(), list(potential.parameters()))
     frozen = potential.requires_grad_(False)
     if task.call == "hessian":
         return lambda: hessian(frozen, graph)
-    fast = for_inference(frozen) if tables else frozen
-    return lambda: evaluate(fast, graph, stress=True)
+
+    @cache
+    def fast() -> Potential:  # the tables are made in the first call, whose time is told
+        return for_inference(frozen) if tables else frozen
+
+    return lambda: evaluate(fast(), graph, stress=True)
 
 
 if __name__ == "__main__":

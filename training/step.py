@@ -103,10 +103,10 @@ class Step:
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
         value, prediction = self._terms(state, batch, counts, progress, probing)
-        if value.requires_grad:
-            value.backward()
-        value = value.detach()
         parameters = [p for p in state.parameters() if p.requires_grad]
+        if value.requires_grad:  # only by the parameters: the edge vectors are leaves too, and nobody asks for theirs
+            value.backward(inputs=parameters)
+        value = value.detach()
         value = self.group.sum_gradients(parameters, value)
         norm = clip_gradients(parameters, self.clip)
         if not bool(torch.isfinite(norm) & torch.isfinite(value)):
