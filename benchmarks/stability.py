@@ -4,9 +4,9 @@
 
 Trajectories of molecules of the embedded set from their minima, Langevin dynamics (BAOAB, Leimkuhler and Matthews,
 Appl. Math. Res. Express 2013, 34), all in one batch. One ends where a bond of the minimum is longer than 1.5 of its
-length, or the potential energy is five standard deviations above its canonical mean (harmonic: (3N − 6) kT / 2,
-variance (3N − 6) (kT)² / 2). At those temperatures real molecules hardly dissociate in such a time (bonds of two to
-four eV): what ends early, the potential ended.
+length, or the potential energy is as improbable as five standard deviations of a normal distribution: that of a
+harmonic molecule is a gamma distribution of shape (3N − 6) / 2 and scale kT. At those temperatures real molecules hardly
+dissociate in such a time (bonds of two to four eV): what ends early, the potential ended.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ase import Atoms, units
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.stats import gamma, norm
 
 from mlip import Potential
 from mlip.datasets import molecules
@@ -46,21 +47,24 @@ class Trajectory:
     longest: Array
     highest: float  # eV, of the potential energy
     ended: float | None = None  # ps
+    reason: str = ""
 
     @classmethod
     def of(cls, name: str, atoms: Atoms, energy: float, temperature: float) -> Trajectory:
         """At the minimum, whose energy by the model is given."""
         i, j, lengths = neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=1.15))
         freedom, heat = 3 * len(atoms) - 6, units.kB * temperature
-        highest = energy + heat * (freedom / 2 + EXCURSION * np.sqrt(freedom / 2))
+        highest = energy + heat * float(gamma.isf(norm.sf(EXCURSION), freedom / 2))
         return cls(name, atoms, (i, j), STRETCHED * lengths, highest)
 
     def check(self, energy: float, time: float) -> None:
         """Whether it ends here."""
         i, j = self.bonds
         lengths = np.linalg.norm(self.atoms.positions[i] - self.atoms.positions[j], axis=1)
-        if not np.isfinite(energy) or energy > self.highest or (lengths > self.longest).any():
-            self.ended = time
+        if not np.isfinite(energy) or energy > self.highest:
+            self.ended, self.reason = time, "energy"
+        elif (lengths > self.longest).any():
+            self.ended, self.reason = time, "bond"
 
 
 class Langevin:
@@ -141,6 +145,7 @@ def run(potential: Potential, temperature: float, plan: Plan) -> dict[str, Any]:
                 counts[trajectory.name] += np.histogram(pairs, EDGES)[0]
     return {
         "lifetimes": {name: [t.ended for t in everything if t.name == name] for name in minima},
+        "reasons": {name: [t.reason for t in everything if t.name == name] for name in minima},
         "pairs": {name: (c / max(1.0, c.sum())).tolist() for name, c in counts.items()},
     }
 
@@ -171,7 +176,7 @@ def main() -> None:
     """Run what is missing, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="NAME=MODEL")
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[2000.0, 2500.0])
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[1750.0, 2000.0])
     parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--picoseconds", type=float, default=20.0)
     parser.add_argument("--out", type=Path, required=True)
