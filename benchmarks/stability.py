@@ -5,8 +5,8 @@
 Trajectories of molecules of the embedded set from their minima, Langevin dynamics (BAOAB, Leimkuhler and Matthews,
 Appl. Math. Res. Express 2013, 34), all in one batch. One ends where a bond of the minimum is longer than 1.5 of its
 length, or the potential energy is as improbable as five standard deviations of a normal distribution: that of a
-harmonic molecule is a gamma distribution of shape (3N − 6) / 2 and scale kT. At those temperatures real molecules hardly
-dissociate in such a time (bonds of two to four eV): what ends early, the potential ended.
+harmonic molecule is a gamma distribution of shape (3N − 6) / 2 and scale kT. At those temperatures real molecules
+hardly dissociate in such a time (bonds of two to four eV): what ends early, the potential ended.
 """
 
 from __future__ import annotations

@@ -280,6 +280,7 @@ class _Run:
         task = None if self.settings.dens is None else self._task(model)
         trained = model if task is None else nn.ModuleList([model, task])
         optimizer, schedule = make_optimizer(trained, settings), make_schedule(settings)
+        self.clock.start(0.0)  # reading the data is not training
         return TrainingState(model, average, optimizer, schedule, task, clock=self.clock)
 
     def _task(self, model: Potential) -> DenoisingTask:
