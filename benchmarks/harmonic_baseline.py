@@ -2,33 +2,27 @@
 
     python benchmarks/harmonic_baseline.py
 
-Force constants are fitted by symfc to the training frames of the recipes ``nacl`` and ``diamond`` and tested on their
-last 20 frames.
+Force constants are fitted by symfc to the training frames of the recipes ``nacl``, ``diamond`` and
+``studies/recipes/si.yaml`` and tested on their test frames.
 """
 
 from __future__ import annotations
 
 import sys
 
-import ase.io
 import numpy as np
-from ase.build import bulk
-from real_phonons import DIAMOND, NACL, displaced, harmonic
-from structures import DATA
+from curvature_labels import SOURCES
+from real_phonons import displaced, harmonic
 
-SETS = {
-    "nacl": ("nacl/NaCl_rd.extxyz", bulk("NaCl", "rocksalt", NACL, cubic=True), 2),
-    "diamond": ("diamond/C_diamond_111_rd100.extxyz", bulk("C", "diamond", DIAMOND, cubic=True), 1),
-}
+TEST = {"nacl": "80:", "diamond": "80:", "si": "500:"}
 
 
 def main() -> None:
     """Print a row per set."""
     sys.stdout.write("| set | RMSE, meV/Å | of rms |\n|---|---|---|\n")
-    for name, (file, unit, repeat) in SETS.items():
-        frames = list(ase.io.read(DATA / file, ":"))
-        phonon = harmonic(unit, repeat, frames[:75])
-        moves, forces = displaced(phonon, frames[80:])
+    for name, source in SOURCES.items():
+        phonon = harmonic(source.unit, source.repeat, source.frames())
+        moves, forces = displaced(phonon, source.frames(TEST[name]))
         predicted = -np.einsum("ijab,njb->nia", phonon.force_constants, moves)
         error = np.sqrt(np.mean((predicted - forces) ** 2))
         share = 100 * error / np.sqrt(np.mean(forces**2))
