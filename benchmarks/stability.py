@@ -16,10 +16,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms, units
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from matplotlib.figure import Figure
@@ -28,7 +30,9 @@ from scipy.stats import gamma, norm
 
 from mlip import Potential
 from mlip.datasets import molecules
+from mlip.derivatives import evaluate
 from mlip.files import write_bytes
+from mlip.graph import AtomicGraph
 from mlip.inference import for_inference
 
 Array = NDArray[np.float64]
@@ -39,79 +43,109 @@ EDGES = np.linspace(0.7, 5.0, 87)
 
 @dataclass
 class Trajectory:
-    """One molecule in motion."""
+    """One molecule, and when and why its motion ended."""
 
     name: str
-    atoms: Atoms
-    bonds: tuple[NDArray[np.int64], NDArray[np.int64]]
-    longest: Array
+    minimum: Atoms
     highest: float  # eV, of the potential energy
     ended: float | None = None  # ps
     reason: str = ""
 
-    @classmethod
-    def of(cls, name: str, atoms: Atoms, energy: float, temperature: float) -> Trajectory:
-        """At the minimum, whose energy by the model is given."""
-        i, j, lengths = neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=1.15))
-        freedom, heat = 3 * len(atoms) - 6, units.kB * temperature
-        highest = energy + heat * float(gamma.isf(norm.sf(EXCURSION), freedom / 2))
-        return cls(name, atoms, (i, j), STRETCHED * lengths, highest)
 
-    def check(self, energy: float, time: float) -> None:
-        """Whether it ends here."""
-        i, j = self.bonds
-        lengths = np.linalg.norm(self.atoms.positions[i] - self.atoms.positions[j], axis=1)
-        if not np.isfinite(energy) or energy > self.highest:
-            self.ended, self.reason = time, "energy"
-        elif (lengths > self.longest).any():
-            self.ended, self.reason = time, "bond"
+def highest_energy(energy: float, atoms: int, temperature: float) -> float:
+    """What a harmonic molecule with this energy at its minimum exceeds as rarely as five standard deviations."""
+    return energy + units.kB * temperature * float(gamma.isf(norm.sf(EXCURSION), (3 * atoms - 6) / 2))
+
+
+class Batch:
+    """Several molecules as one set of atoms; all pairs within a molecule are known, and no others matter."""
+
+    def __init__(self, potential: Potential, alive: list[Trajectory]) -> None:
+        self.potential, self.alive = potential, alive
+        starts = np.cumsum([0] + [len(t.minimum) for t in alive])[:-1]
+        sizes = [len(t.minimum) for t in alive]
+        places = [np.array(list(permutations(range(size), 2))) + a for a, size in zip(starts, sizes, strict=True)]
+        self.target, self.source = np.concatenate(places).T
+        self.structure = np.repeat(np.arange(len(alive)), sizes)
+        self.masses = np.concatenate([t.minimum.get_masses() for t in alive])
+        index = [potential.species.index(s) for t in alive for s in t.minimum.get_chemical_symbols()]
+        self.species = torch.as_tensor(index)
+        found = [neighbor_list("ijd", t.minimum, natural_cutoffs(t.minimum, mult=1.15)) for t in alive]
+        self.bonds = np.concatenate([np.stack(f[:2]) + a for f, a in zip(found, starts, strict=True)], axis=1)
+        self.longest = STRETCHED * np.concatenate([f[2] for f in found])
+
+    def evaluate(self, positions: Array) -> tuple[Array, Array]:
+        """Forces (N, 3) and energies of the molecules."""
+        gaps = np.linalg.norm(positions[self.source] - positions[self.target], axis=1)
+        near = gaps < self.potential.settings.cutoff
+        graph = AtomicGraph(
+            positions=torch.as_tensor(positions, dtype=self.potential.dtype),
+            species=self.species,
+            source=torch.as_tensor(self.source[near]),
+            target=torch.as_tensor(self.target[near]),
+            shifts=torch.zeros(int(near.sum()), 3, dtype=self.potential.dtype),
+            cells=torch.zeros(len(self.alive), 3, 3, dtype=self.potential.dtype),
+            structure=torch.as_tensor(self.structure),
+        )
+        found = evaluate(self.potential, graph)
+        return found.forces.detach().double().numpy(), found.energy.double().numpy()
+
+    def check(self, positions: Array, energies: Array, time: float) -> NDArray[np.bool_]:
+        """(N,) atoms of the molecules that live on."""
+        lengths = np.linalg.norm(positions[self.bonds[0]] - positions[self.bonds[1]], axis=1)
+        broken = np.unique(self.structure[self.bonds[0][lengths > self.longest]])
+        limits = np.array([t.highest for t in self.alive])
+        for k in np.flatnonzero(~(energies <= limits)):
+            self.alive[k].ended, self.alive[k].reason = time, "energy"
+        for k in broken:
+            if self.alive[k].ended is None:
+                self.alive[k].ended, self.alive[k].reason = time, "bond"
+        return np.array([t.ended is None for t in self.alive])[self.structure]
 
 
 class Langevin:
-    """BAOAB for all trajectories that still live, with one evaluation of the batch in each step."""
+    """BAOAB for all molecules that still live, with one evaluation of the batch in each step."""
 
     def __init__(self, potential: Potential, alive: list[Trajectory], temperature: float, seed: int) -> None:
-        self.potential, self.alive, self.heat = potential, alive, units.kB * temperature
-        self.rng = np.random.default_rng(seed)
-        self.keep = np.exp(-FRICTION * STEP)
-        self.velocities = [s[:, None] * self.rng.normal(size=(len(s), 3)) for s in self._spreads()]
-        self.forces, _ = self._evaluate()
+        self.batch, self.heat, self.rng = Batch(potential, alive), units.kB * temperature, np.random.default_rng(seed)
+        self.positions = np.concatenate([t.minimum.positions for t in alive])
+        self.velocities = self._thermal()
+        self.forces, _ = self.batch.evaluate(self.positions)
 
-    def _spreads(self) -> list[Array]:
-        """Standard deviation of a velocity's components, atom by atom."""
-        return [np.sqrt(self.heat / t.atoms.get_masses()) for t in self.alive]
+    def _thermal(self) -> Array:
+        return np.sqrt(self.heat / self.batch.masses)[:, None] * self.rng.normal(size=(len(self.batch.masses), 3))
 
     def _kick(self) -> None:
-        """Half a step of the forces."""
-        moved = zip(self.alive, self.velocities, self.forces, strict=True)
-        self.velocities = [v + 0.5 * STEP * f / t.atoms.get_masses()[:, None] for t, v, f in moved]
+        self.velocities = self.velocities + 0.5 * STEP * self.forces / self.batch.masses[:, None]
 
     def _drift(self) -> None:
-        """Half a step of the velocities."""
-        for trajectory, velocity in zip(self.alive, self.velocities, strict=True):
-            trajectory.atoms.positions += 0.5 * STEP * velocity
-
-    def _evaluate(self) -> tuple[list[Array], list[float]]:
-        found = self.potential.evaluate([t.atoms for t in self.alive], ("energy", "forces"))
-        return [np.asarray(r["forces"], dtype=np.float64) for r in found], [float(r["energy"]) for r in found]
+        self.positions = self.positions + 0.5 * STEP * self.velocities
 
     def step(self, time: float) -> None:
         """Kick, drift, heat bath, drift, kick; then those that ended are left behind."""
+        keep = np.exp(-FRICTION * STEP)
         self._kick()
         self._drift()
-        self.velocities = [
-            self.keep * velocity + np.sqrt(1 - self.keep**2) * spread[:, None] * self.rng.normal(size=velocity.shape)
-            for velocity, spread in zip(self.velocities, self._spreads(), strict=True)
-        ]
+        self.velocities = keep * self.velocities + np.sqrt(1 - keep**2) * self._thermal()
         self._drift()
-        self.forces, energies = self._evaluate()
+        self.forces, energies = self.batch.evaluate(self.positions)
         self._kick()
-        for trajectory, energy in zip(self.alive, energies, strict=True):
-            trajectory.check(energy, time)
-        living = [k for k, trajectory in enumerate(self.alive) if trajectory.ended is None]
-        self.alive = [self.alive[k] for k in living]
-        self.velocities = [self.velocities[k] for k in living]
-        self.forces = [self.forces[k] for k in living]
+        living = self.batch.check(self.positions, energies, time)
+        if not living.all():
+            self.positions, self.velocities = self.positions[living], self.velocities[living]
+            self.forces = self.forces[living]
+            alive = [t for t in self.batch.alive if t.ended is None]
+            if alive:
+                self.batch = Batch(self.batch.potential, alive)
+            else:
+                self.batch.alive = []
+
+    def distances(self) -> list[tuple[str, Array]]:
+        """Name and distances of all pairs, molecule by molecule."""
+        batch = self.batch
+        gaps = np.linalg.norm(self.positions[batch.source] - self.positions[batch.target], axis=1)
+        owner = batch.structure[batch.source]
+        return [(t.name, gaps[owner == k]) for k, t in enumerate(batch.alive)]
 
 
 @dataclass(frozen=True)
@@ -129,20 +163,19 @@ def run(potential: Potential, temperature: float, plan: Plan) -> dict[str, Any]:
     minima = {name: molecules.minima()[name] for name in plan.names}
     energies = potential.evaluate([m.atoms for m in minima.values()], ("energy",))
     everything = [
-        Trajectory.of(name, minimum.atoms.copy(), float(result["energy"]), temperature)
-        for (name, minimum), result in zip(minima.items(), energies, strict=True)
+        Trajectory(name, one.atoms, highest_energy(float(found["energy"]), len(one.atoms), temperature))
+        for (name, one), found in zip(minima.items(), energies, strict=True)
         for _ in range(plan.copies)
     ]
     dynamics = Langevin(potential, list(everything), temperature, plan.seed)
     counts = {name: np.zeros(len(EDGES) - 1) for name in minima}
     for number in range(1, round(plan.picoseconds * 1000 * units.fs / STEP) + 1):
-        if not dynamics.alive:
-            break
         dynamics.step(number * STEP / (1000 * units.fs))
+        if not dynamics.batch.alive:
+            break
         if number % 50 == 0:
-            for trajectory in dynamics.alive:
-                pairs = trajectory.atoms.get_all_distances()[np.triu_indices(len(trajectory.atoms), 1)]
-                counts[trajectory.name] += np.histogram(pairs, EDGES)[0]
+            for name, gaps in dynamics.distances():
+                counts[name] += np.histogram(gaps, EDGES)[0]
     return {
         "lifetimes": {name: [t.ended for t in everything if t.name == name] for name in minima},
         "reasons": {name: [t.reason for t in everything if t.name == name] for name in minima},
@@ -187,6 +220,7 @@ def main() -> None:
     found = {}
     for word in arguments.models:
         name, _, model = word.partition("=")
+        torch.set_num_threads(1)
         potential = for_inference(Potential.load(model))
         for temperature in arguments.temperatures:
             label = f"{name}, {temperature:g} K"
