@@ -2,7 +2,7 @@
 
     python benchmarks/curvature_labels.py --out study-hessian/labels
     for plan in benchmarks/studies/hessian-*.yaml; do python benchmarks/study.py $plan --out study-hessian; done
-    python benchmarks/hessian_study.py study-hessian
+    python benchmarks/hessian_study.py study-hessian --figure docs/figures/curvature.png
 
 Molecules: each relaxed by the model, harmonic wavenumbers against the reference's, cm⁻¹; methyl hydroperoxide was in
 no training set. Silicon (embedded): D(q) of two atoms at the wavevectors of the DFPT mesh, THz. Other crystals: at
@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from curvature_labels import SOURCES
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 from real_phonons import harmonic
@@ -36,6 +38,7 @@ from mlip.md import vibrations
 from mlip.md.dynamical import from_phonopy
 
 TO_THZ = 15.633302300230191  # √(eV/Å²/amu)/2π
+UNITS = ("(THz)", "(cm⁻¹)")
 HELD_OUT = "methyl_hydroperoxide"
 Errors = dict[str, float]
 
@@ -138,11 +141,39 @@ def _spread(values: list[float]) -> str:
     return f"{mean:.3g} ± {spread:.1g}"
 
 
+def figure(runs: dict[tuple[str, str, str], list[Errors]]) -> Figure:
+    """Frequency errors of each set in units of forces alone at equal steps: bars, and a dot for each seed."""
+    recipes = sorted({key[0] for key in runs})
+    drawn = Figure(figsize=(10, 3.1 * -(-len(recipes) // 3)), layout="constrained")
+    for axes, recipe in zip(drawn.subplots(-(-len(recipes) // 3), 3, squeeze=False).flat, recipes, strict=False):
+        _panel(axes, {key[1:]: found for key, found in runs.items() if key[0] == recipe})
+        axes.set(title=recipe, ylabel="frequency error, relative")
+    return drawn
+
+
+def _panel(axes: Axes, own: dict[tuple[str, str], list[Errors]]) -> None:
+    names = [name for name in next(iter(own.values()))[0] if name.endswith(UNITS) and name != "largest (THz)"]
+    unit = np.mean([[errors[name] for name in names] for errors in next(iter(own.values()))], axis=0)
+    width = 0.8 / len(own)
+    for k, ((variant, budget), found) in enumerate(own.items()):
+        places = np.arange(len(names)) + (k - (len(own) - 1) / 2) * width
+        values = np.array([[errors[name] for name in names] for errors in found]) / unit
+        axes.bar(places, values.mean(axis=0), 0.9 * width, label=f"{variant}, {budget}", color=f"C{k}", alpha=0.8)
+        axes.plot(np.tile(places, (len(found), 1)), values, "k.", markersize=3)
+    axes.axhline(1, color="0.6", linewidth=0.8, zorder=0)
+    axes.set_xticks(np.arange(len(names)), [name.split(" (")[0].replace("_", "\n") for name in names], fontsize=8)
+    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=7, loc="upper center", ncols=2)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def main() -> None:
     """Measure what is new, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
-    folder = parser.parse_args().study
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    folder = arguments.study
     cache = folder / "frequencies.jsonl"
     done = known(cache)
     runs: dict[tuple[str, str, str], list[Errors]] = defaultdict(list)
@@ -154,6 +185,8 @@ def main() -> None:
         budget = f"{row['min']:g} min" if "min" in row else f"{row['epochs']:g} epochs"
         runs[Path(row["recipe"]).stem, row["variant"], budget].append(done[row["name"]])
     sys.stdout.write(table(runs) + "\n")
+    if arguments.figure is not None:
+        figure(runs).savefig(arguments.figure, dpi=160)
 
 
 if __name__ == "__main__":
