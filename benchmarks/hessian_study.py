@@ -162,8 +162,8 @@ def _panel(axes: Axes, own: dict[tuple[str, str], list[Errors]]) -> None:
         axes.plot(np.tile(places, (len(found), 1)), values, "k.", markersize=3)
     axes.axhline(1, color="0.6", linewidth=0.8, zorder=0)
     axes.set_xticks(np.arange(len(names)), [name.split(" (")[0].replace("_", "\n") for name in names], fontsize=8)
-    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])
-    axes.legend(frameon=False, fontsize=7, loc="upper center", ncols=2)
+    axes.set_ylim(0, (1.1 + 0.12 * len(own)) * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=7, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
 
 
