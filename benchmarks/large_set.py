@@ -83,7 +83,7 @@ def main() -> None:
             if not path.exists():
                 write_frames(rattled(count), path)
             program = [sys.executable, __file__, "--measure", str(path), "--minutes", str(given.minutes)]
-            done = subprocess.run([*program, "--folder", str(folder)], check=True, capture_output=True, text=True)
+            done = subprocess.run([*program, "--folder", str(folder)], check=True, stdout=subprocess.PIPE, text=True)
             peak, imports, seconds, steps = (float(text) for text in done.stdout.split()[-4:])
             slope = "" if first is None else f"{(peak - first[1]) * 2**20 / (count - first[0]):.0f}"
             first = first or (count, peak)
