@@ -90,3 +90,15 @@ def test_pressure_is_no_evidence():
 def test_either_is_bonferroni():
     assert either(0.01, 0.4) == pytest.approx(0.02)
     assert either(0.7, 0.9) == 1.0
+
+
+def test_a_frame_that_is_not_trusted_does_not_hide_the_mean():
+    """One residual a hundred times the others: with its weight the mean speaks, without it nothing does."""
+    rng = np.random.default_rng(6)
+    stresses = symmetric((25,), rng) + 6.0 * along([0, 0, 1])
+    stresses[0] = 300.0 * along([1, 0, 0])
+    trusted = np.ones(25)
+    trusted[0] = 0.01
+    chosen = draws(999, 48, rng)
+    assert of(stresses, trusted).p(ROWS["Eg"], EVERYWHERE, chosen) == pytest.approx(0.001)
+    assert of(stresses).p(ROWS["Eg"], EVERYWHERE, chosen) > 0.05
