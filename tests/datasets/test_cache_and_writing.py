@@ -54,6 +54,23 @@ def test_the_cache_is_exact(varied, tmp_path):
     assert cached[-1].energy == varied[-1].energy
 
 
+def test_every_block_of_a_cache_is_its_frames(varied, tmp_path):
+    """Neighbours are read together: each keeps its own atoms, labels and Hessian wherever the block begins."""
+    other = np.random.default_rng(0).normal(size=(24, 24))
+    frames = [
+        varied[1],
+        replace(varied[0], hessian=other + other.T),
+        varied[2],
+        replace(varied[1], hessian=-varied[1].hessian),
+    ]
+    write_cache(frames, tmp_path / "a.h5")
+    cached = CachedFrames(tmp_path / "a.h5")
+    for start in range(4):
+        for stop in range(start + 1, 5):
+            for a, b in zip(frames[start:stop], cached[start:stop], strict=True):
+                _assert_same(a, b)
+
+
 def test_the_cache_can_be_pickled_and_read_through_the_usual_door(varied, tmp_path):
     write_cache(varied, tmp_path / "a.h5")
     cached = CachedFrames(tmp_path / "a.h5")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mlip.training import train
 from mlip.training.schedule import Budget, Cosine, Plateau, warmup
+from mlip.training.state import Clock
 
 
 def test_cosine_falls_from_one_to_zero():
@@ -45,6 +46,16 @@ def test_budget_in_minutes_lands_at_zero(settings):
     rates = [row["lr"] for row in train(settings(training=limits), console=Console(quiet=True)).rows]
     assert rates[0] > 0.0099
     assert rates[-1] < 1e-2 * rates[0]
+
+
+def test_what_came_before_the_first_step_is_not_training(settings):
+    """Reading the data took an hour: the budget of three seconds is still whole."""
+    clock = Clock()
+    clock.start(60.0)
+    limits = {"max_epochs": None, "max_minutes": 0.05, "batch_size": 3, "learning_rate": 0.01}
+    rates = [row["lr"] for row in train(settings(training=limits), console=Console(quiet=True), clock=clock).rows]
+    assert rates[0] > 0.0099
+    assert clock.minutes < 30
 
 
 def test_budget_in_epochs_lands_at_zero(settings):
