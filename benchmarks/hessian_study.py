@@ -35,9 +35,8 @@ from structures import DATA
 from mlip import MLIPCalculator
 from mlip.datasets import molecules, read_frames, silicon
 from mlip.md import vibrations
-from mlip.md.dynamical import from_phonopy
+from mlip.md.dynamical import frequencies_thz, from_phonopy
 
-TO_THZ = 15.633302300230191  # √(eV/Å²/amu)/2π
 UNITS = ("(THz)", "(cm⁻¹)")
 HELD_OUT = "methyl_hydroperoxide"
 Errors = dict[str, float]
@@ -75,12 +74,8 @@ def of_frames(calculator: MLIPCalculator) -> Errors:
                 np.linalg.eigvalsh(matrix / np.outer(root, root))
                 for matrix in (calculator.get_hessian(frame.atoms), np.asarray(frame.hessian))
             )
-            errors.append(np.abs(_signed_root(ours) - _signed_root(theirs)).mean())
+            errors.append(np.abs(frequencies_thz(ours) - frequencies_thz(theirs)).mean())
     return {"test frames (THz)": float(np.mean(errors))}
-
-
-def _signed_root(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.sign(values) * np.sqrt(np.abs(values)) * TO_THZ)
 
 
 @cache
@@ -96,7 +91,7 @@ def fitted(name: str) -> tuple[Atoms, NDArray[np.float64], NDArray[np.float64]]:
 def of_crystal(name: str, calculator: MLIPCalculator) -> Errors:
     """Mean absolute error at the wavevectors of the frames' cell."""
     primitive, q, theirs = fitted(name)
-    ours = _signed_root(np.linalg.eigvalsh(calculator.get_dynamical_matrix(primitive, q)))
+    ours = frequencies_thz(np.linalg.eigvalsh(calculator.get_dynamical_matrix(primitive, q)))
     return {"crystal (THz)": float(np.abs(np.sort(ours, axis=1) - np.sort(theirs, axis=1)).mean())}
 
 

@@ -19,15 +19,13 @@ from numpy.typing import NDArray
 from mlip import MLIPCalculator
 from mlip.datasets import silicon
 from mlip.md import interpolation_baseline
-
-# √(eV/Å²/amu)/2π in THz
-_TO_THZ = 15.633302300230191
+from mlip.md.dynamical import frequencies_thz
 
 
 def exact(calculator: MLIPCalculator, q: NDArray[np.float64]) -> NDArray[np.float64]:
     """(nq, 6) THz from D(q)."""
     values = np.linalg.eigvalsh(calculator.get_dynamical_matrix(silicon.primitive_cell(), q))
-    return np.sign(values) * np.sqrt(np.abs(values)) * _TO_THZ
+    return frequencies_thz(values)
 
 
 def main() -> None:
