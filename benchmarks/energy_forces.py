@@ -4,10 +4,10 @@
     python benchmarks/energy_forces.py --structures "Si 64" "Si 216" "Si 512"
     python benchmarks/energy_forces.py --peers nequip --models linear --presets fast small medium --parity off
 
-One thread, float32, random weights, process-CPU time; the packages take turns, each in a process of its own. NequIP
-and SevenNet have the hyper-parameters of ours, MACE its own. Ours computes what its calculator does, with tables for
-the radial networks; a row without them stands beside it. With ``--keep-memory`` the C library of all sides keeps the
-memory it frees (see ``alternate.KEEP_MEMORY``).
+One thread, float32 unless ``--dtype`` says otherwise, random weights, process-CPU time; the packages take turns, each
+in a process of its own. NequIP and SevenNet have the hyper-parameters of ours, MACE its own. Ours computes what its
+calculator does, with tables for the radial networks where those repay their making; a row without them stands beside
+it. With ``--keep-memory`` the C library of all sides keeps the memory it frees (see ``alternate.KEEP_MEMORY``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def compare(structure: str, parity: bool, arguments: argparse.Namespace) -> str:
     """One table; presets have hyper-parameters of their own and need no parity."""
-    task = {"structure": structure}
+    task = {"structure": structure, "dtype": arguments.dtype}
     peers = [PEERS[name](task, parity) for name in arguments.peers]
     mine = [ours(name, task, parity=parity, **MODELS[name]) for name in arguments.models]
     mine += [ours(f"preset {name}", task, preset=name) for name in arguments.presets if not parity]
@@ -43,7 +43,8 @@ def compare(structure: str, parity: bool, arguments: argparse.Namespace) -> str:
         one.environment = KEEP_MEMORY
     take_turns([*peers, *mine], arguments.rounds, arguments.restarts)
     packages = ", ".join(str(peer.facts["package"]) for peer in peers)
-    title = f"{structure}, parity {'on' if parity else 'off'}; {peers[0].facts['edges']} edges; {packages}"
+    kind = f"parity {'on' if parity else 'off'}, {arguments.dtype}"
+    title = f"{structure}, {kind}; {peers[0].facts['edges']} edges; {packages}"
     return "\n".join([f"\n{title}", "", *table(peers, mine)]) + "\n"
 
 
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--presets", nargs="*", default=[], help="our presets too, beside the peers with parity off")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--parity", choices=("on", "off", "both"), default="both")
     arguments = parser.parse_args()
     sys.stdout.write(f"{machine()}\n")

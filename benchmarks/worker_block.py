@@ -97,7 +97,13 @@ class Case:
         self.settings = model_settings(settings)
         if options["kind"] == "edge frame":
             self.block: nn.Module = GraphAttention(
-                self.settings, pseudo_in=0, pseudo_out=0, last=False, message_scale=0.25, rng=rng
+                self.settings,
+                pseudo_in=0,
+                pseudo_out=0,
+                last=False,
+                avg_num_neighbors=NEIGHBORS,
+                message_scale=0.25,
+                rng=rng,
             )
         else:
             self.block = TensorProductAttention(self.settings, rng)

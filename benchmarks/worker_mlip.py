@@ -1,7 +1,7 @@
 """Our side. The argument is a `task.Task` as JSON; its model are our settings.
 
-Energies, forces and stress are computed as the calculator computes them, with tables for the radial networks;
-``tables: false`` among the settings keeps the networks.
+Energies, forces and stress are computed as the calculator computes them, with tables for the radial networks where
+those repay their making; ``tables: false`` among the settings keeps the networks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import mlip
 from mlip import Potential
 from mlip.derivatives import evaluate, hessian
 from mlip.graph import AtomicGraph, batch_graphs
-from mlip.inference import for_inference
+from mlip.inference import for_inference, tables_repay
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def prepared(task: Task, potential: Potential, graph: AtomicGraph, tables: bool)
 
     @cache
     def fast() -> Potential:  # the tables are made in the first call, whose time is told
-        return for_inference(frozen) if tables else frozen
+        return for_inference(frozen) if tables and tables_repay(frozen, graph) else frozen
 
     return lambda: evaluate(fast(), graph, stress=True)
 

@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 _OWN_KEYS: dict[str, set[str]] = {
     "nequip": {"mixing", "max_filter_degree"},
     "equiformer": {
-        *("mmax", "num_heads", "attention_channels", "activation"),
+        *("mmax", "attention", "num_heads", "attention_channels", "activation"),
         *("drop_path", "attention_dropout", "dropout"),
     },
 }
@@ -169,6 +169,11 @@ class ModelSettings(StrictModel):
     radial_depth: int = Field(2, ge=1, le=6, description="layers of the radial network")
     mmax: int | None = Field(
         None, ge=0, le=6, description="equiformer: highest order m in the edge frame; null: all, up to lmax"
+    )
+    attention: Literal["renormalised", "plain", "sum"] = Field(
+        "renormalised",
+        description="equiformer: softmax of logits after a LayerNorm (renormalised) or without (plain), or every "
+        "neighbour alike (sum)",
     )
     num_heads: int = Field(4, ge=1, le=64, description="equiformer: attention heads")
     attention_channels: int = Field(16, ge=2, le=256, description="equiformer: channels of a head's logit")

@@ -15,61 +15,16 @@ from torch import Tensor, nn
 
 from mlip.exchange import Exchange
 from mlip.nn.activation import FrameGate, FrameSphereSquare
+from mlip.nn.attention_weights import AttentionLogits, EnvelopedMean, EnvelopedSoftmax, NoLogits, PlainLogits
 from mlip.nn.constants import Constants
 from mlip.nn.features import EdgeContext, Features, present
 from mlip.nn.frame_linear import FrameChannels, FrameLinear, FrameRows, natural_rows, pseudo_rows
 from mlip.nn.geometry import EdgeGeometry
 from mlip.nn.layout import degree_of_rows
-from mlip.nn.linear import DegreeLinear, Linear, RadialNetwork, normal
+from mlip.nn.linear import DegreeLinear, Linear, RadialNetwork
 from mlip.settings import ModelSettings
 
 _HALF = 1 / math.sqrt(2)
-_EPSILON = 0.01
-_SLOPE = 0.2
-
-
-def smooth_leaky_relu(x: Tensor) -> Tensor:
-    """½(1+α)x + ½(1−α)x·(2σ(x) − 1) with α = 0.2."""
-    return x * (_SLOPE + (1 - _SLOPE) * torch.sigmoid(x))
-
-
-class AttentionLogits(nn.Module):
-    """Scalars of an edge → one logit per head: LayerNorm (attention re-normalisation), smooth leaky ReLU, sum."""
-
-    def __init__(self, heads: int, channels: int, rng: torch.Generator) -> None:
-        super().__init__()
-        self.shape = (heads, channels)
-        self.gain = nn.Parameter(torch.ones(channels, dtype=torch.float32))
-        self.bias = nn.Parameter(torch.zeros(channels, dtype=torch.float32))
-        self.direction = normal(rng, heads, channels)
-
-    def forward(self, scalars: Tensor) -> Tensor:
-        """(E, heads·channels) → (E, heads)."""
-        x = scalars.unflatten(1, self.shape)
-        x = x - x.mean(2, keepdim=True)
-        x = x * torch.rsqrt(x.square().mean(2, keepdim=True) + _EPSILON) * self.gain + self.bias
-        return (smooth_leaky_relu(x) * self.direction).sum(2) * (1 / math.sqrt(self.shape[1]))
-
-
-class EnvelopedSoftmax(nn.Module):
-    """a_ij = w_ij² exp(s_ij − m) / (softplus(z₀) exp(−m) + Σ_k w_ik² exp(s_ik − m)), w the envelope.
-
-    The null mass softplus(z₀) lets an atom attend to nobody: weights vanish as the last neighbour leaves, and with
-    them all derivatives up to the third. m_i = max(0, max_k s_ik) only keeps the numbers small: because the null
-    mass carries exp(−m) as well, the value does not depend on m, which may therefore be detached.
-    """
-
-    def __init__(self, heads: int) -> None:
-        super().__init__()
-        self.null = nn.Parameter(torch.zeros(heads, dtype=torch.float32))
-
-    def forward(self, logits: Tensor, edges: EdgeContext) -> Tensor:
-        """(E, heads) → (E, heads), at each target a sum below one."""
-        exchange = edges.exchange
-        largest = exchange.largest(logits)
-        mass = edges.geometry.envelope.square() * torch.exp(logits - exchange.receive(largest))
-        total = nn.functional.softplus(self.null) * torch.exp(-largest) + exchange.collect(mass)
-        return mass * exchange.receive(1 / total)
 
 
 @dataclass(frozen=True)
@@ -198,6 +153,7 @@ class GraphAttention(nn.Module):
         pseudo_in: Channels of pseudo features that arrive, 0 for none.
         pseudo_out: Channels of pseudo features that leave, 0 for none.
         last: Whether only scalars leave: then m = 0 is all that matters.
+        avg_num_neighbors: Mean neighbours of an atom in the training data.
         message_scale: Size of the result before anything is learnt.
         rng: Source of the initial weights.
     """
@@ -209,6 +165,7 @@ class GraphAttention(nn.Module):
         pseudo_in: int,
         pseudo_out: int,
         last: bool,
+        avg_num_neighbors: float,
         message_scale: float,
         rng: torch.Generator,
     ) -> None:
@@ -220,7 +177,8 @@ class GraphAttention(nn.Module):
         hidden_pseudo = tensors if s.parity and mmax > 0 else 0
         self.ends = BothEnds(shape, rng)
         self.activation = _activation(s, mmax, hidden_pseudo, pseudo_zero=bool(shape.pseudo_in))
-        self.scalar_sizes = [s.num_heads * s.attention_channels, scalars + self.activation.extra]
+        self.logits, self.softmax = _weights(s, avg_num_neighbors, rng)
+        self.scalar_sizes = [self.logits.width, scalars + self.activation.extra]
         arriving = FrameChannels(scalars, tensors, shape.pseudo_in)
         hidden = FrameChannels(sum(self.scalar_sizes), tensors, hidden_pseudo)
         self.first = FrameLinear(lmax, arriving, hidden, rng, mmax=mmax)
@@ -229,8 +187,6 @@ class GraphAttention(nn.Module):
         values = FrameChannels(width, tensor_width, tensor_width if pseudo_out else 0)
         self.second = FrameLinear(lmax, activated, values, rng, mmax=mmax, lmax_out=0 if last else None)
         self.radial = RadialNetwork(s.radial_width, s.radial_depth, self.first.scale_sizes, rng)
-        self.logits = AttentionLogits(s.num_heads, s.attention_channels, rng)
-        self.softmax = EnvelopedSoftmax(s.num_heads)
         self.drop = nn.Dropout(s.attention_dropout)
         self.sum = HeadSum(shape, tensors=lmax > 0 and not last, gain=message_scale, rng=rng)
 
@@ -256,6 +212,14 @@ def _weighted(rows: tuple[Tensor, ...], weights: Tensor) -> Tensor:
 def _same_channels(lmax: int, channels: int, rng: torch.Generator, lmin: int = 1) -> DegreeLinear | None:
     """From channels to as many, halving the variance; None where there is nothing to map."""
     return DegreeLinear(lmax, channels, channels, rng, lmin=lmin, gain=_HALF) if lmax and channels else None
+
+
+def _weights(s: ModelSettings, neighbors: float, rng: torch.Generator) -> tuple[nn.Module, nn.Module]:
+    """Logits and what makes weights of them."""
+    if s.attention == "sum":
+        return NoLogits(), EnvelopedMean(s.num_heads, neighbors)
+    kind = AttentionLogits if s.attention == "renormalised" else PlainLogits
+    return kind(s.num_heads, s.attention_channels, rng), EnvelopedSoftmax(s.num_heads)
 
 
 def _activation(s: ModelSettings, mmax: int, pseudo: int, *, pseudo_zero: bool) -> FrameGate | FrameSphereSquare:

@@ -29,6 +29,7 @@ class Block(nn.Module):
         *,
         pseudo_in: int,
         pseudo_out: int,
+        avg_num_neighbors: float,
         message_scale: float,
         rng: torch.Generator,
     ) -> None:
@@ -41,6 +42,7 @@ class Block(nn.Module):
             pseudo_in=pseudo_in,
             pseudo_out=pseudo_out,
             last=False,
+            avg_num_neighbors=avg_num_neighbors,
             message_scale=message_scale,
             rng=rng,
         )
@@ -96,11 +98,26 @@ class Equiformer(Network):
         self.radial = RadialEmbedding(num_species, s.num_radial, s.radial_width, rng)
         self.edge_degree = ScalarLinearMix(s.lmax, scalars, tensors, s.radial_width, s.radial_depth, rng)
         self.blocks = nn.ModuleList(
-            Block(s, pseudo_in=pseudo_in[k], pseudo_out=pseudo_out[k], message_scale=message_scale, rng=rng)
+            Block(
+                s,
+                pseudo_in=pseudo_in[k],
+                pseudo_out=pseudo_out[k],
+                avg_num_neighbors=avg_num_neighbors,
+                message_scale=message_scale,
+                rng=rng,
+            )
             for k in range(n - 1)
         )
         self.last_norm = make_norm(s.norm, s.lmax, scalars, tensors)
-        self.last = GraphAttention(s, pseudo_in=0, pseudo_out=0, last=True, message_scale=message_scale, rng=rng)
+        self.last = GraphAttention(
+            s,
+            pseudo_in=0,
+            pseudo_out=0,
+            last=True,
+            avg_num_neighbors=avg_num_neighbors,
+            message_scale=message_scale,
+            rng=rng,
+        )
         self.readout = ScalarReadout(num_species, scalars, scalars, rng)
         self.direct = make_direct_readout(self, s, rng)
         self.port = make_port(s, pseudo_in)

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mlip.exchange import Exchange
-from mlip.nn.attention import EnvelopedSoftmax, smooth_leaky_relu
+from mlip.nn.attention_weights import EnvelopedSoftmax, smooth_leaky_relu
 from mlip.nn.features import EdgeContext
 
 TARGET = torch.tensor([0, 0, 0, 1, 1, 3])

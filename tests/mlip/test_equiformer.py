@@ -28,6 +28,8 @@ OPTIONS = [
     {"lmax": 3, "mmax": 2, "parity": True, "num_layers": 4},
     {"node_square": False, "parity": True},
     {"num_heads": 3, "attention_channels": 2},
+    {"attention": "plain"},
+    {"attention": "sum", "parity": True},
     {"num_layers": 1},
     {"num_channels": (8, 5), "parity": True},
     {"lmax": 0},
