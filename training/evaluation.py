@@ -27,6 +27,7 @@ from mlip.training.paths import resolve
 
 Array = NDArray[np.float64]
 _GPA = 160.21766208  # 1 eV/Å³
+_MOST_FILES = 12  # of more, as calculations in a file each, rows of their own would hide the others
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,9 @@ class EvaluationResult:
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = [self._row("all", lambda _: ...)]
+        files = list(dict.fromkeys(frame.file for frame in self.frames))
+        if 1 < len(files) <= _MOST_FILES:
+            rows += [self._row(f"file {name}", _of_file(file)) for file, name in _short_names(files).items()]
         kinds = sorted({frame.config_type for frame in self.frames if frame.config_type is not None})
         if len(kinds) > 1:
             rows += [self._row(f"type {kind}", _of_kind(kind)) for kind in kinds]
@@ -313,6 +317,17 @@ def _force_errors(pairs: Pairs | None) -> dict[str, float]:
         return {}
     errors = {"forces_mae_meV_per_A": 1e3 * pairs.mae, "forces_rmse_meV_per_A": 1e3 * pairs.rmse}
     return errors | ({"forces_rmse_percent": 100.0 * pairs.rmse / pairs.rms} if pairs.rms > 0 else {})
+
+
+def _short_names(files: Sequence[Path | None]) -> dict[Path | None, str]:
+    """Their names, or the whole paths where two files have one name."""
+    names = [file.name for file in files if file is not None]
+    unique = len(set(names)) == len(names)
+    return {file: "(none)" if file is None else file.name if unique else str(file) for file in files}
+
+
+def _of_file(file: Path | None) -> Callable[[LabelledFrame], Any]:
+    return lambda frame: ... if frame.file == file else None
 
 
 def _of_kind(kind: str) -> Callable[[LabelledFrame], Any]:

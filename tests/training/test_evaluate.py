@@ -68,6 +68,23 @@ def test_species_and_types_are_told_apart(model, alloy):
     assert rows["all"]["energy_mae_meV_per_atom"] == pytest.approx(parts @ weights / 12, rel=1e-10)
 
 
+def test_files_are_told_apart(model, alloy, tmp_path):
+    """A test at the training's temperature and one above it are two numbers."""
+    frames = read(alloy, ":")
+    (tmp_path / "again").mkdir()
+    parts = {"cold.xyz": frames[:5], "hot.xyz": frames[5:], "again/hot.xyz": frames[5:]}
+    for name, part in parts.items():
+        write(tmp_path / name, part)
+    read_all = [f for name in parts for f in read_frames(tmp_path / name)]
+    two = {row["group"]: row for row in evaluate(model, read_all[:12]).rows}
+    assert [two[f"file {name}.xyz"]["frames"] for name in ("cold", "hot")] == [5, 7]
+    alone = evaluate(model, str(tmp_path / "cold.xyz")).rows
+    assert not any(row["group"].startswith("file") for row in alone)
+    assert two["file cold.xyz"]["forces_mae_meV_per_A"] == alone[0]["forces_mae_meV_per_A"]
+    three = {row["group"] for row in evaluate(model, read_all).rows}
+    assert {f"file {tmp_path / 'hot.xyz'}", f"file {tmp_path / 'again/hot.xyz'}"} <= three
+
+
 def test_frames_without_labels_are_left_out(model, alloy):
     frames = list(read_frames(alloy))
     bare = [f if k else type(f)(f.atoms) for k, f in enumerate(frames)]

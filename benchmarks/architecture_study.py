@@ -1,0 +1,122 @@
+"""Architectures and denoising: errors of the runs of a study, means over the seeds, and what each change does.
+
+    for plan in benchmarks/studies/architectures-*.yaml; do python benchmarks/study.py $plan --out study-nets; done
+    python benchmarks/architecture_study.py study-nets --figure docs/figures/architectures.png
+
+Mean absolute errors on the recipe's test frames. A change against the first variant of a recipe and budget is the
+mean over the seeds of the ratio of the two runs of one seed, with the standard deviation of those ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, StrMethodFormatter
+from numpy.typing import NDArray
+
+from mlip.md.figures import BLUE, GREEN, GREY, VERMILION, house_style
+
+FORCES, ENERGY = "forces_mae_meV_per_A", "energy_mae_meV_per_atom"
+COLORS = (BLUE, VERMILION, GREEN, GREY)
+Key = tuple[str, str]  # recipe and budget
+Runs = dict[Key, dict[str, dict[int, dict[str, Any]]]]  # variant → seed → row
+
+
+def runs_of(rows: Iterable[dict[str, Any]]) -> Runs:
+    """Rows of ``results.jsonl`` by recipe and budget, variant, seed."""
+    runs: Runs = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        budget = f"{row['min']:g} minutes" if "min" in row else f"{row['epochs']:g} epochs"
+        runs[Path(row["recipe"]).stem, budget][row["variant"]][row["seed"]] = row
+    return {key: dict(sorted(variants.items(), key=lambda item: len(item[0]))) for key, variants in runs.items()}
+
+
+def errors(row: dict[str, Any], name: str) -> dict[str, float]:
+    """One error of a run for each group of test frames; the whole alone where it has one group."""
+    groups = {group["group"]: float(group[name]) for group in row["test"]["groups"] if name in group}
+    files = {label: error for label, error in groups.items() if label.startswith("file ")}
+    return files if len(files) > 1 else {"all": groups["all"]}
+
+
+def ratios(own: dict[int, dict[str, Any]], first: dict[int, dict[str, Any]], group: str) -> NDArray[np.float64]:
+    """Force error of each seed that both have, relative."""
+    seeds = sorted(set(own) & set(first))
+    return np.array([errors(own[s], FORCES)[group] / errors(first[s], FORCES)[group] for s in seeds])
+
+
+def table(runs: Runs) -> str:
+    """A row for each variant."""
+    lines = ["| set | budget | model | seeds | F MAE (meV/Å) | to the first | E MAE (meV/atom) | CPU min | steps |"]
+    lines.append("|---" * 9 + "|")
+    for (recipe, budget), variants in sorted(runs.items()):
+        first = next(iter(variants.values()))
+        for variant, own in variants.items():
+            rows = list(own.values())
+            for group in errors(rows[0], FORCES):
+                cells = [recipe if group == "all" else f"{recipe}, {group}", budget, variant, str(len(rows))]
+                cells += [_spread([errors(row, FORCES)[group] for row in rows])]
+                cells += [_spread(list(ratios(own, first, group)), digits=2)]
+                cells += [_spread([errors(row, ENERGY)[group] for row in rows])]
+                cells += [f"{np.mean([row['cpu_s'] for row in rows]) / 60:.1f}"]
+                cells += [f"{np.mean([row['steps'] for row in rows]):.0f}"]
+                lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float], digits: int | None = None) -> str:
+    mean, spread = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else float("nan")
+    return f"{mean:.3g} ± {spread:.1g}" if digits is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def figure(runs: Runs) -> Figure:
+    """Force errors: a column of panels for each set, a row for each kind of budget, a dot for each seed."""
+    recipes = sorted({recipe for recipe, _ in runs})
+    with house_style():
+        drawn = Figure(figsize=(2.6 * len(recipes), 5.2), layout="constrained")
+        panels = drawn.subplots(2, len(recipes), squeeze=False)
+        for column, recipe in enumerate(recipes):
+            for line, unit in enumerate(("epochs", "minutes")):
+                for budget, variants in ((b, v) for (r, b), v in runs.items() if r == recipe and b.endswith(unit)):
+                    _panel(panels[line, column], variants)
+                    panels[line, column].set(title=f"{recipe}, {budget}")
+        for line in panels:
+            line[0].set(ylabel="force MAE (meV/Å)")
+    return drawn
+
+
+def _panel(axes: Axes, variants: dict[str, dict[int, dict[str, Any]]]) -> None:
+    for place, own in enumerate(variants.values()):
+        for color, group in zip(COLORS, errors(next(iter(own.values())), FORCES), strict=False):
+            values = [errors(row, FORCES)[group] for row in own.values()]
+            axes.plot([place] * len(values), values, ".", color=color, markersize=4)
+            axes.plot([place - 0.25, place + 0.25], [np.mean(values)] * 2, color=color)
+    axes.set_xticks(range(len(variants)), [name.replace(" ", "\n") for name in variants], fontsize=7)
+    axes.set(yscale="log", xmargin=0.12)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    text = (arguments.study / "results.jsonl").read_text(encoding="utf-8")
+    runs = runs_of(json.loads(line) for line in text.splitlines())
+    sys.stdout.write(table(runs) + "\n")
+    if arguments.figure is not None:
+        figure(runs).savefig(arguments.figure, dpi=160)
+
+
+if __name__ == "__main__":
+    main()
