@@ -1,6 +1,9 @@
 """How long molecular dynamics above the training temperatures lives, with and without curvature in the loss.
 
     python benchmarks/stability.py forces=runs/a/best.mlip hessian=runs/b/best.mlip --out stability
+    python benchmarks/stability.py forces=a1.mlip,a2.mlip hessian=b1.mlip,b2.mlip --out stability
+
+Of several models of one name, as of several seeds, each runs all trajectories, and their lives are counted together.
 
 Trajectories of molecules of the embedded set from their minima, Langevin dynamics (BAOAB, Leimkuhler and Matthews,
 Appl. Math. Res. Express 2013, 34), all in one batch. One ends where a bond of the minimum is longer than 1.5 of its
@@ -15,7 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -183,6 +186,22 @@ def run(potential: Potential, temperature: float, plan: Plan) -> dict[str, Any]:
     }
 
 
+def pooled(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Lives of all, and the mean of their pair distances."""
+    names = list(rows[0]["lifetimes"])
+    joined = {key: {n: [x for row in rows for x in row[key][n]] for n in names} for key in ("lifetimes", "reasons")}
+    return {**joined, "pairs": {n: np.mean([row["pairs"][n] for row in rows], axis=0).tolist() for n in names}}
+
+
+def report(label: str, lifetimes: dict[str, list[float | None]], picoseconds: float) -> str:
+    """How many live to the end, and their mean life."""
+    cells = []
+    for molecule, ends in lifetimes.items():
+        mean = np.mean([picoseconds if t is None else t for t in ends])
+        cells.append(f"{molecule}: {sum(t is None for t in ends)} of {len(ends)}, {mean:.1f} ps")
+    return f"| {label} | " + " | ".join(cells) + " |\n"
+
+
 def survival(lifetimes: Sequence[float | None], times: Array) -> Array:
     """Share that still lives."""
     ends = np.array([np.inf if t is None else t for t in lifetimes])
@@ -217,20 +236,21 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = Plan(tuple(arguments.molecules), arguments.copies, arguments.picoseconds)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     found = {}
     for word in arguments.models:
-        name, _, model = word.partition("=")
-        torch.set_num_threads(1)
-        potential = for_inference(Potential.load(model))
+        name, _, models = word.partition("=")
         for temperature in arguments.temperatures:
             label = f"{name}, {temperature:g} K"
-            file = arguments.out / f"{name}-{temperature:g}K.json"
-            if not file.is_file():
-                row = run(potential, temperature, plan)
-                write_bytes(file, json.dumps(row).encode())
-            found[label] = json.loads(file.read_text())
-            alive = {m: sum(t is None for t in ends) for m, ends in found[label]["lifetimes"].items()}
-            sys.stdout.write(f"| {label} | " + " | ".join(f"{m}: {n}" for m, n in alive.items()) + " |\n")
+            files = [
+                arguments.out / f"{name}-{k}-{temperature:g}K.json" for k in range(1, len(models.split(",")) + 1)
+            ]
+            for seed, (model, file) in enumerate(zip(models.split(","), files, strict=True), 1):
+                if not file.is_file():
+                    row = run(for_inference(Potential.load(model)), temperature, replace(plan, seed=seed))
+                    write_bytes(file, json.dumps(row).encode())
+            found[label] = pooled([json.loads(file.read_text()) for file in files])
+            sys.stdout.write(report(label, found[label]["lifetimes"], plan.picoseconds))
             sys.stdout.flush()
     figure(found, arguments.picoseconds).savefig(arguments.out / "stability.png", dpi=160)
 

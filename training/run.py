@@ -45,7 +45,7 @@ from mlip.training.settings import TrainingSettings
 from mlip.training.shift import learn_shift
 from mlip.training.start import with_message_scale
 from mlip.training.state import Clock, TrainingState
-from mlip.training.tables import loss_table, print_data
+from mlip.training.tables import loss_remark, loss_table, print_data
 from mlip.training.tracking import Tracked
 from mlip.training.validation import Validation
 
@@ -212,6 +212,9 @@ class _Run:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         steps = Sampler(len(data.train), self.settings.training.batch_size, self.settings.seed).steps_per_epoch
         self.console.print(loss_table(self.loss, data.train, steps))
+        remark = loss_remark(self.loss)
+        if remark is not None:
+            self.console.print(remark, highlight=False, markup=False, soft_wrap=True)
 
     def _graphs(self, data: RunData, species: Sequence[str]) -> tuple[FrameSet, FrameSet]:
         options: dict[str, Any] = {

@@ -12,7 +12,7 @@ from rich.table import Table
 from mlip.datasets.frame import LabelledFrame
 from mlip.datasets.inspection import find_leaks, summarise
 from mlip.datasets.tables import print_summaries
-from mlip.training.loss import AnisotropyTerm, Loss, LossTerm
+from mlip.training.loss import AnisotropyTerm, DenoisingTerm, Loss, LossTerm
 from mlip.training.sets import RunData
 
 _UNITS = {
@@ -62,6 +62,22 @@ def loss_table(loss: Loss, train: Sequence[LabelledFrame], steps_per_epoch: int)
             f"{found.labels / steps_per_epoch:.1f}",
         )
     return table
+
+
+def loss_remark(loss: Loss) -> str | None:
+    """What denoising asks of the other terms; None where there is nothing to say.
+
+    The forces of what is left of a moved structure are hard to tell, and squared they outweigh those of all others.
+    """
+    squared = any(
+        isinstance(t, LossTerm) and (t.settings.target, t.settings.norm) == ("forces", "mse") for t in loss.terms
+    )
+    if not squared or not any(isinstance(t, DenoisingTerm) for t in loss.terms):
+        return None
+    return (
+        "dens: the squared force errors of moved structures outweigh all others; "
+        "use norm: l2mae for forces and norm: mae for the energy"
+    )
 
 
 @dataclass

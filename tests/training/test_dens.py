@@ -20,6 +20,7 @@ from mlip.training.denoising import DenoisingTask, ForceEmbedding
 from mlip.training.loss import Loss
 from mlip.training.settings import DensSettings, LossTermSettings
 from mlip.training.step import predict
+from mlip.training.tables import loss_remark
 
 QUIET = Console(quiet=True)
 ARCHITECTURES = ["nequip", "equiformer"]
@@ -241,3 +242,12 @@ def test_it_takes_two_lines(settings):
         settings(dens={"sigma": 0.1, "ladder": True})
     with pytest.raises(InputError, match="did you mean 'sigma'"):
         settings(dens={"sigm": 0.1})
+
+
+@pytest.mark.parametrize(("norm", "said"), [("mse", True), ("l2mae", False)])
+def test_squared_force_errors_are_advised_against(settings, norm, said):
+    """They taught the energies of ethanol an offset of 13 meV/atom, without a word."""
+    chosen = settings(loss=[{"target": "forces", "norm": norm}], dens={"sigma": 0.05})
+    remark = loss_remark(Loss.from_settings(chosen.loss, chosen.dens))
+    assert (remark is not None and "l2mae" in remark) is said
+    assert loss_remark(Loss.from_settings(chosen.loss)) is None
