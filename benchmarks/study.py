@@ -1,6 +1,6 @@
 """A study: every variant × data × seed × budget of a plan, trained two at a time; goes on where it was stopped.
 
-    python benchmarks/study.py benchmarks/studies/architectures.yaml --out study
+    python benchmarks/study.py benchmarks/studies/architectures-ethanol.yaml --out study-nets
 
 A plan is YAML: ``recipes`` (names or files), ``variants`` (name → overrides), ``seeds``, ``minutes`` and ``epochs``
 (each a list of budgets), and overrides ``common`` to all. Each run has one thread, minutes are of its own processor
