@@ -31,7 +31,15 @@ class TensorProductAttention(GraphAttention):
     """The attention whose two linear maps are tensor products with the harmonics of the edge."""
 
     def __init__(self, settings: ModelSettings, rng: torch.Generator) -> None:
-        super().__init__(settings, pseudo_in=0, pseudo_out=0, last=False, message_scale=0.25, rng=rng)
+        super().__init__(
+            settings,
+            pseudo_in=0,
+            pseudo_out=0,
+            last=False,
+            avg_num_neighbors=NEIGHBORS,
+            message_scale=0.25,
+            rng=rng,
+        )
         s, shape = settings, self.sum.shape
         self.tensors, self.extra = shape.tensors, s.lmax * shape.tensors
         self.degrees = degree_of_rows(s.lmax)
