@@ -176,6 +176,7 @@ class _Run:
         if curvature is not None:
             card["data_digest"] = data_digest(chain(data.train, curvature.frames))
             card["curvature"] = curvature.lines
+        self.clock.start(0.0)  # reading the data, and reading it again for its digest, is not training
         checkpoint = folder / "last.ckpt"
         if resume and checkpoint.is_file():
             self._restore(state, checkpoint, card["data_digest"])
@@ -280,7 +281,6 @@ class _Run:
         task = None if self.settings.dens is None else self._task(model)
         trained = model if task is None else nn.ModuleList([model, task])
         optimizer, schedule = make_optimizer(trained, settings), make_schedule(settings)
-        self.clock.start(0.0)  # reading the data is not training
         return TrainingState(model, average, optimizer, schedule, task, clock=self.clock)
 
     def _task(self, model: Potential) -> DenoisingTask:
