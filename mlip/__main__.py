@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 import mlip
 from mlip.errors import MLIPError
 from mlip.memory import keep_freed_memory
+from mlip.threads import wait_passively
 
 # command → (module, attribute, one line of help). The module is imported only when the command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -165,6 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_freed_memory()
+    wait_passively()
     try:
         with _short_warnings():
             app(args=[a for a in arguments if a != "--debug"], prog_name="mlip")
