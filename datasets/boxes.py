@@ -52,9 +52,18 @@ def set_boundaries(atoms: Atoms, pbc: bool | None) -> None:
 
 def cell_problem(atoms: Atoms) -> str | None:
     """What is wrong with a periodic cell, if anything."""
-    lengths = np.linalg.norm(np.asarray(atoms.cell), axis=1)
-    if (lengths[atoms.pbc] == 0).any():
-        return "is periodic along a direction without a cell vector"
-    if atoms.pbc.all() and abs(np.linalg.det(np.asarray(atoms.cell))) < 1e-6 * lengths.prod():
-        return "its cell has no volume"
-    return None
+    found = first_cell_problem(np.asarray(atoms.cell)[None], atoms.pbc[None])
+    return None if found is None else found[1]
+
+
+def first_cell_problem(cells: Array, pbc: Array) -> tuple[int, str] | None:
+    """Which of many cells, (n, 3, 3) with (n, 3) boundary conditions, is the first that is none, and why."""
+    lengths = np.linalg.norm(cells, axis=2)
+    missing = (pbc & (lengths == 0)).any(axis=1)
+    flat = pbc.all(axis=1) & (np.abs(np.linalg.det(cells)) < 1e-6 * lengths.prod(axis=1))
+    wrong = np.flatnonzero(missing | flat)
+    if not wrong.size:
+        return None
+    first = int(wrong[0])
+    lacks = "is periodic along a direction without a cell vector"
+    return first, lacks if missing[first] else "its cell has no volume"

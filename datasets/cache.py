@@ -183,6 +183,18 @@ class CachedFrames(Sequence[LabelledFrame]):
         """Atoms of every frame, (frames,), without reading them."""
         return np.diff(self._atoms)
 
+    @property
+    def cells(self) -> Array:
+        """(frames, 3, 3), Å."""
+        self._open()
+        return self._small["cell"]
+
+    @property
+    def pbc(self) -> Array:
+        """(frames, 3), which directions are periodic."""
+        self._open()
+        return self._small["pbc"]
+
     def _read(self, i: int) -> LabelledFrame:
         return self._read_block(i, i + 1)[0]
 

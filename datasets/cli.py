@@ -13,7 +13,7 @@ from rich.console import Console
 from mlip.datasets.entry import DatasetEntry, locate, make_entry
 from mlip.datasets.frame import LabelledFrame
 from mlip.datasets.inspection import SetSummary, find_leaks, summarise
-from mlip.datasets.reading import read_frames
+from mlip.datasets.reading import read_frames, stream_frames
 from mlip.datasets.select_cli import select
 from mlip.datasets.source import FrameList
 from mlip.datasets.splitting import PARTS
@@ -146,11 +146,12 @@ def _record(chosen: dict[str, Any], frames: Sequence[LabelledFrame], seed: int, 
 
 
 def _in_turn(entries: list[DatasetEntry], require: tuple[str, ...]) -> Iterator[LabelledFrame]:
+    """The frames of each file, and then what was read as what."""
     for entry in entries:
-        frames = read_frames(entry, require=require)
+        frames = stream_frames(entry, require)
+        yield from frames
         for line in frames.source.lines():
             typer.echo(line)
-        yield from frames
 
 
 def _entry(

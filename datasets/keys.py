@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlip.datasets.raw import RawFrame
@@ -28,21 +29,42 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Names:
+    """The names in a file.
+
+    Attributes:
+        counts: Name → number of frames that have it.
+        results: Those that are calculator results somewhere.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    results: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, frames: Iterable[RawFrame]) -> Names:
+        """The names of some frames; one pass."""
+        names = cls()
+        for frame in frames:
+            names.counts.update(frame.values.keys())
+            names.results.update(frame.results)
+        return names
+
+
 def choose_keys(
-    frames: Sequence[RawFrame], stated: Mapping[str, str | None], *, file: str | Path
+    names: Names, stated: Mapping[str, str | None], *, file: str | Path
 ) -> tuple[dict[str, str], list[str]]:
     """Name of each label in the file, for those that are there, and remarks.
 
     Args:
-        frames: Frames of one file.
+        names: Of one file.
         stated: The user's choices, target → name, or None to leave a label alone.
         file: For messages.
 
     Raises:
         InputError: A stated name is nowhere, or several aliases match.
     """
-    counts = Counter(name for frame in frames for name in frame.values)
-    per_atom = {name for frame in frames for name in frame.results} & {"energies"}  # ASE's, not totals
+    counts, per_atom = names.counts, names.results & {"energies"}  # ASE's, not totals
     chosen: dict[str, str] = {}
     notes: list[str] = []
     for target in ALIASES:

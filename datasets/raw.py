@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +32,12 @@ class RawFrame:
 
 @dataclass
 class RawSet:
-    """The frames of one file, the units that its format implies, and remarks for the user."""
+    """The frames of one file, the units that its format implies, and remarks for the user.
 
-    frames: list[RawFrame]
+    The frames are a list, or are read anew each time one goes over them.
+    """
+
+    frames: Iterable[RawFrame]
     format: str
     units: dict[str, str] = field(default_factory=dict)
     units_from: str = "assumed"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,26 +27,48 @@ _PROPERTIES = re.compile(r"Properties\s*=\s*\"?([^\s\"]+)")
 
 
 def read_extxyz(path: Path, index: int | slice) -> RawSet:
-    """Frames of an extended XYZ file (plain, .gz, .bz2 or .xz).
+    """Frames of an extended XYZ file (plain, .gz, .bz2 or .xz), read from it each time one goes over them.
 
     Raises:
-        InputError: A frame is truncated, its count of atoms is wrong, or a number is not a number.
+        InputError: A frame is truncated, its count of atoms is wrong, or (on the way) a number is not a number.
     """
     with readable(path, "extended XYZ"), open_with_compression(str(path), "rt") as stream:
         count, notes = _scan(stream, path)
-    chosen = select(index, count, file=path)
-    wanted = slice(chosen.start, chosen[-1] + 1) if chosen.step > 0 else slice(chosen[-1], chosen.start + 1)
-    ordered = chosen if chosen.step > 0 else chosen[::-1]
-    frames: list[RawFrame] = []
-    with open_with_compression(str(path), "rt") as stream:
-        images = iter(read_xyz(stream, index=wanted, properties_parser=_parse_comment))
-        for number in slowly(range(wanted.start, wanted.stop), path.name):
-            with readable(path, "extended XYZ", frame=number):
-                image = next(images)
-                if number in ordered:
-                    frames.append(_raw(image, number))
-    frames = frames if chosen.step > 0 else frames[::-1]
-    return RawSet(frames, "extended XYZ", notes=notes)
+    return RawSet(ExtxyzFrames(path, select(index, count, file=path)), "extended XYZ", notes=notes)
+
+
+class ExtxyzFrames(Iterable[RawFrame]):
+    """Some frames of a file without damage; one at a time is in memory, unless they are wanted backwards."""
+
+    def __init__(self, path: Path, chosen: range) -> None:
+        self._path, self._chosen = path, chosen
+
+    def __iter__(self) -> Iterator[RawFrame]:
+        if self._chosen.step > 0:
+            return self._forwards(self._chosen)
+        return reversed(list(self._forwards(self._chosen[::-1])))
+
+    def _forwards(self, chosen: range) -> Iterator[RawFrame]:
+        with open_with_compression(str(self._path), "rt") as stream:
+            texts = islice(_texts(stream), chosen.start, chosen.stop, chosen.step)
+            for number, text in zip(chosen, slowly(texts, self._path.name, total=len(chosen)), strict=True):
+                with readable(self._path, "extended XYZ", frame=number):
+                    image = next(iter(read_xyz(io.StringIO(text), index=0, properties_parser=_parse_comment)))
+                    raw = _raw(image, number)
+                yield raw
+
+
+def _texts(stream: TextIO) -> Iterator[str]:
+    """The lines of each frame as one text; cell vectors of ADF's kind stand behind the atoms."""
+    lines = iter(stream)
+    line = next(lines, "")
+    while line.strip():
+        text = [line, *islice(lines, int(line) + 1)]
+        line = next(lines, "")
+        while line.lstrip().startswith("VEC"):
+            text.append(line)
+            line = next(lines, "")
+        yield "".join(text)
 
 
 def _parse_comment(line: str) -> dict[str, Any]:

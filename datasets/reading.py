@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mlip.datasets.boxes import cell_problem, empty_gaps, in_dummy_box, set_boundaries
+from mlip.datasets.boxes import first_cell_problem, set_boundaries
 from mlip.datasets.cache import CachedFrames, is_hdf5
 from mlip.datasets.entry import DatasetEntry, locate, make_entry, parse_index, select
 from mlip.datasets.frame import LABELS, LabelledFrame
-from mlip.datasets.keys import choose_keys
+from mlip.datasets.keys import Names, choose_keys
 from mlip.datasets.labels import LabelReader
 from mlip.datasets.raw import RawSet
 from mlip.datasets.read_ase import read_ase
@@ -23,6 +24,7 @@ from mlip.datasets.read_npz import read_npz
 from mlip.datasets.read_phonopy import read_phonopy_file
 from mlip.datasets.read_q2r import read_q2r
 from mlip.datasets.source import FrameList, LabelSource, count_labels
+from mlip.datasets.stream import FrameStream
 from mlip.datasets.units import parse_units
 from mlip.datasets.views import FrameView, Mapped
 from mlip.errors import InputError
@@ -65,16 +67,24 @@ def read_frames(
     entry = make_entry(
         path_or_entry, index=index, keys=keys, units=units, stress_sign=stress_sign, pbc=pbc, weight=weight
     )
-    path = locate(entry.path)
-    wanted = _check_require(require)
-    frames, source = _read_cache(path, entry) if is_hdf5(path) else _read_raw(path, entry)
-    source.frames, source.counts = len(frames), count_labels(frames)
-    for name in wanted:
-        _demand(name, source)
-    _remark_boxes(frames, source)
-    if entry.frame == "lab":
-        _in_laboratory(frames, source)
-    return FrameList(frames, source)
+    path, wanted = locate(entry.path), _check_require(require)
+    stream = _of_cache(path, entry, wanted) if is_hdf5(path) else _of_raw(_held(path, entry), path, entry, wanted)
+    frames = list(stream)
+    return FrameList(frames, stream.source)
+
+
+def stream_frames(entry: DatasetEntry, require: Iterable[str] = ()) -> FrameStream:
+    """The frames of a file in turn: extended XYZ and HDF5 caches are read frame by frame, others as a whole.
+
+    Text is read three times: for its shape, for its names, and for the labels.
+
+    Raises:
+        InputError: As ``read_frames``; a missing label only after the last frame.
+    """
+    path, wanted = locate(entry.path), _check_require(require)
+    if is_hdf5(path):
+        return _of_cache(path, entry, wanted)
+    return _of_raw(_open(path, parse_index(entry.index, file=path), entry), path, entry, wanted)
 
 
 @dataclass(frozen=True)
@@ -85,15 +95,6 @@ class OpenFrames:
     source: LabelSource
 
 
-def _in_laboratory(frames: Sequence[LabelledFrame], source: LabelSource) -> None:
-    """Structures that say nothing of their axes are in the laboratory's."""
-    silent = [frame for frame in frames if frame.atoms.info.get(FRAME) is None]
-    for frame in silent:
-        frame.atoms.info[FRAME] = np.eye(3)
-    if silent:
-        source.notes.append(f"{len(silent)} frames declared to be in the laboratory's axes (frame: lab)")
-
-
 def _check_require(require: Iterable[str]) -> tuple[str, ...]:
     names = tuple(require.split(",")) if isinstance(require, str) else tuple(require)
     for name in names:
@@ -102,14 +103,18 @@ def _check_require(require: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def _read_raw(path: Path, entry: DatasetEntry) -> tuple[list[LabelledFrame], LabelSource]:
+def _held(path: Path, entry: DatasetEntry) -> RawSet:
+    """The frames of a file in memory, so that it is read once."""
     raw = _open(path, parse_index(entry.index, file=path), entry)
+    return replace(raw, frames=list(raw.frames))
+
+
+def _of_raw(raw: RawSet, path: Path, entry: DatasetEntry, require: tuple[str, ...]) -> FrameStream:
     units = parse_units({**raw.units, **_texts(entry.units)}, file=path)
-    chosen, notes = choose_keys(raw.frames, {str(k): v for k, v in entry.keys.items()}, file=path)
+    names = Names.of(raw.frames)
+    chosen, notes = choose_keys(names, {str(k): v for k, v in entry.keys.items()}, file=path)
     sign = {"ase": 1.0, "vasp": -1.0}[entry.stress_sign]
     reader = LabelReader(path, chosen, units, sign, entry.pbc, entry.weight)
-    frames = [reader(frame) for frame in raw.frames]
-    notes += all_zero(frames)
     source = LabelSource(
         path,
         raw.format,
@@ -117,11 +122,11 @@ def _read_raw(path: Path, entry: DatasetEntry) -> tuple[list[LabelledFrame], Lab
         units={name: units.names[name] for name in chosen if name in units.names} | {"length": units.names["length"]},
         units_from="stated" if entry.units else raw.units_from,
         stress_sign=entry.stress_sign,
-        available=sorted({name for frame in raw.frames for name in frame.values}),
-        masked=dict(reader.masked),
-        notes=[*raw.notes, *notes, *(f"{note} ({count} frames)" for note, count in reader.notes.items())],
+        available=sorted(names.counts),
+        notes=[*raw.notes, *notes],
     )
-    return frames, source
+    laboratory = entry.frame == "lab"
+    return FrameStream(map(reader, raw.frames), source, require, laboratory=laboratory, reader=reader)
 
 
 def _open(path: Path, index: int | slice, entry: DatasetEntry) -> RawSet:
@@ -177,59 +182,45 @@ def _open_cache(path: Path, entry: DatasetEntry) -> tuple[Sequence[LabelledFrame
     if entry.keys or entry.units or entry.stress_sign != "ase":
         raise InputError("a cache is in eV and Å already: keys, units and signs do not apply", file=path)
     cached = CachedFrames(path)
-    wanted = FrameView([cached], select(parse_index(entry.index, file=path), len(cached), file=path))
-    return Mapped(wanted, partial(_as_entered, entry, path)), LabelSource(path, "cache", units_from="eV, Å")
+    places = select(parse_index(entry.index, file=path), len(cached), file=path)
+    _refuse_cells(cached, np.asarray(places), entry.pbc)
+    wanted = FrameView([cached], places)
+    return Mapped(wanted, partial(_as_entered, entry)), LabelSource(path, "cache", units_from="eV, Å")
 
 
-def _as_entered(entry: DatasetEntry, path: Path, frame: LabelledFrame) -> LabelledFrame:
+def _refuse_cells(cached: CachedFrames, places: NDArray[np.int64], pbc: bool | None) -> None:
+    """Cells that are none are found before any frame is read."""
+    if pbc is False:
+        return
+    cells, periodic = cached.cells[places], cached.pbc[places]
+    found = first_cell_problem(cells, periodic if pbc is None else np.ones_like(periodic))
+    if found is not None:
+        frame = cached[int(places[found[0]])]
+        raise InputError(found[1], file=cached.path, frame=frame.index, mend="--no-pbc")
+
+
+def _as_entered(entry: DatasetEntry, frame: LabelledFrame) -> LabelledFrame:
     """A frame of a cache with the entry's boundary conditions, weight and axes."""
     set_boundaries(frame.atoms, entry.pbc)
-    problem = cell_problem(frame.atoms)
-    if problem:
-        raise InputError(problem, file=path, frame=frame.index, mend="--no-pbc")
     if entry.frame == "lab":
         frame.atoms.info.setdefault(FRAME, np.eye(3))
     stress = None if entry.pbc is False else frame.stress
     return replace(frame, weight=frame.weight * entry.weight, stress=stress)
 
 
-def _read_cache(path: Path, entry: DatasetEntry) -> tuple[list[LabelledFrame], LabelSource]:
-    opened, source = _open_cache(path, entry.model_copy(update={"frame": None}))
-    frames = list(opened)
-    present = [name for name in LABELS if any(getattr(f, name) is not None for f in frames)]
-    source.keys = {n: n for n in present}
-    return frames, source
+def _of_cache(path: Path, entry: DatasetEntry, require: tuple[str, ...]) -> FrameStream:
+    frames, source = _open_cache(path, entry.model_copy(update={"frame": None}))
+    return FrameStream(_named(frames, source), source, require, laboratory=entry.frame == "lab")
+
+
+def _named(frames: Iterable[LabelledFrame], source: LabelSource) -> Iterator[LabelledFrame]:
+    """The frames of a cache, whose labels have the names of this package."""
+    seen: set[str] = set()
+    for frame in frames:
+        seen.update(frame.labels)
+        yield frame
+    source.keys = {name: name for name in LABELS if name in seen}
 
 
 def _texts(units: Mapping[Any, str]) -> dict[str, str]:
     return {str(kind): unit for kind, unit in units.items()}
-
-
-def all_zero(frames: Sequence[LabelledFrame]) -> list[str]:
-    """Remarks on labels that are exactly zero everywhere, as placeholders are."""
-    remarks = []
-    for name in LABELS:
-        values = [getattr(frame, name) for frame in frames if getattr(frame, name) is not None]
-        if len(values) > 1 and not any(np.any(value) for value in values):
-            remarks.append(f"{name}: exactly zero in all {len(values)} frames, a placeholder?")
-    return remarks
-
-
-def _demand(name: str, source: LabelSource) -> None:
-    if source.counts[name] == 0:
-        masked = source.masked.get(name, 0)
-        problem = f"no frame has a finite {name}" if masked else f"no frame has {name}"
-        names = ", ".join(source.available[:12]) or "nothing"
-        raise InputError(problem, file=source.file, mend=f"it has {names}; --key {name}=NAME if it is one of these")
-    if source.counts[name] < source.frames:
-        missing = source.frames - source.counts[name]
-        source.notes.append(f"{missing} of {source.frames} frames have no {name}: masked")
-
-
-def _remark_boxes(frames: Sequence[LabelledFrame], source: LabelSource) -> None:
-    boxed = [frame.atoms for frame in frames if in_dummy_box(frame.atoms)]
-    if boxed:
-        gap = min(float(np.min(empty_gaps(atoms))) for atoms in boxed)
-        source.notes.append(
-            f"{len(boxed)} frames are molecules in a periodic box, at least {gap:.0f} Å empty: --no-pbc drops it"
-        )

@@ -33,8 +33,8 @@ class CheckResult:
     """What the checks found.
 
     Attributes:
-        atoms: The structure they were made on: the given one, rattled and strained, so that nothing vanishes by
-            symmetry.
+        atoms: The structure they were made on: the given one (several cells of a crystal with one atom), rattled
+            and strained, so that nothing vanishes by symmetry.
         precision: "float32" or "float64", which sets the limits.
         checks: Measurements with limits.
         warnings: Measurements that may fail in a good model too; they do not count.
@@ -109,7 +109,7 @@ def check(
     dtype = working_dtype(calculator)
     limits = tolerances_for(dtype) if tolerances is None else tolerances
     given = default_structure(calculator) if atoms is None else atoms
-    given = placed(given, calculator)
+    given = placed(_with_company(given), calculator)
     system = _disturbed(given, calculator, rattle, strain, seed)
     run = _Run(system, given, limits, seed, nve_steps, temperature)
     for task in progress([run.determinism, run.derivatives, run.hessian, run.symmetries, run.extensivity,
@@ -134,6 +134,12 @@ def default_structure(calculator: Any) -> Atoms:
     atoms = bulk(species[0], "fcc", a=2 * radius * np.sqrt(2) * 1.1, cubic=True).repeat((2, 1, 1))
     atoms.set_chemical_symbols([species[i % len(species)] for i in range(len(atoms))])
     return atoms
+
+
+def _with_company(atoms: Atoms) -> Atoms:
+    """A crystal's only atom feels no force, whatever the potential: several cells of it show something."""
+    is_alone = len(atoms) == 1 and atoms.pbc.any()
+    return atoms.repeat([2 if periodic else 1 for periodic in atoms.pbc]) if is_alone else atoms
 
 
 def _disturbed(atoms: Atoms, calculator: Any, rattle: float, strain: float, seed: int) -> Atoms:

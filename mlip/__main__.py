@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -12,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 import mlip
 from mlip.errors import MLIPError
 from mlip.memory import keep_freed_memory
+from mlip.threads import wait_passively
 
 # command → (module, attribute, one line of help). The module is imported only when the command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -139,6 +143,21 @@ def cli(
     """Interatomic potentials that keep every symmetry, and say which ones the data break."""
 
 
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Warnings for users in one line, as errors are, without the line of somebody's code that gave them."""
+    usual = warnings.formatwarning
+
+    def short(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> str:
+        return f"warning: {message}\n" if category is UserWarning else usual(message, category, *place, **where)
+
+    warnings.formatwarning = short
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
@@ -147,8 +166,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     keep_freed_memory()
+    wait_passively()
     try:
-        app(args=[a for a in arguments if a != "--debug"], prog_name="mlip")
+        with _short_warnings():
+            app(args=[a for a in arguments if a != "--debug"], prog_name="mlip")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     except MLIPError as error:

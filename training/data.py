@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -17,6 +17,7 @@ from mlip.datasets.progress import slowly
 from mlip.errors import InputError
 from mlip.graph import AtomicGraph, batch_graphs, build_graph
 from mlip.surroundings import MEND_FRAME, NO_FRAME
+from mlip.training.coverage import Coverage
 
 _OVERHEAD = 256  # bytes of a small tensor beside its numbers
 
@@ -142,6 +143,7 @@ class Samples(Sequence[Batch]):
     An epoch asks for each frame once and in random order, so that which ones are kept does not matter.
 
     Args:
+        first: All of them in order, once.
         build: From an index to the batch; the same each time, bit for bit.
         count: Number of frames.
         budget: Memory of what is kept, bytes.
@@ -152,11 +154,12 @@ class Samples(Sequence[Batch]):
         num_atoms: (count,).
     """
 
-    def __init__(self, build: Callable[[int], Batch], count: int, budget: float, title: str) -> None:
+    def __init__(
+        self, first: Iterable[Batch], build: Callable[[int], Batch], count: int, budget: float, title: str
+    ) -> None:
         self._build, self._kept = build, dict[int, Batch]()
         self.num_edges, self.num_atoms = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-        for index in slowly(range(count), title):
-            item = build(index)
+        for index, item in enumerate(slowly(first, title, total=count)):
             self.num_edges[index], self.num_atoms[index] = item.graph.num_edges, item.graph.num_atoms
             budget -= memory_of(item)
             if budget >= 0:
@@ -194,6 +197,9 @@ class FrameSet:
         dtype: Precision of the graphs.
         memory: Bytes of graphs that are kept; those of the other frames are built again when they are needed.
 
+    Attributes:
+        coverage: The distances, volumes and energies of the frames.
+
     Raises:
         InputError: A frame that cannot be made a graph, named by its file and index.
     """
@@ -210,10 +216,20 @@ class FrameSet:
     ) -> None:
         self.name, self.frames = name, frames
         self._options: dict[str, Any] = {"cutoff": cutoff, "species": species, "dtype": dtype}
-        self.samples = Samples(self._sample, len(self.frames), memory, f"neighbours in {name}")
+        self.coverage = Coverage(species)
+        self.samples = Samples(self._first(), self._sample, len(self.frames), memory, f"neighbours in {name}")
+
+    def _first(self) -> Iterator[Batch]:
+        """All samples in the order in which a file gives its frames fastest."""
+        for index, frame in enumerate(self.frames):
+            item = self._of(frame, index)
+            self.coverage.add(frame, item.graph)
+            yield item
 
     def _sample(self, index: int) -> Batch:
-        frame = self.frames[index]
+        return self._of(self.frames[index], index)
+
+    def _of(self, frame: LabelledFrame, index: int) -> Batch:
         try:
             return sample(frame, self.graph(frame.atoms), index)
         except InputError as error:

@@ -51,11 +51,11 @@ _PANELS = (
 )
 _COLUMNS = {
     "energy_mae_meV_per_atom": "E MAE",
-    "energy_rmse_meV_per_atom": "E RMSE (meV/atom)",
+    "energy_rmse_meV_per_atom": "E RMSE\nmeV/atom",
     "forces_mae_meV_per_A": "F MAE",
-    "forces_rmse_meV_per_A": "F RMSE (meV/Å)",
-    "forces_rmse_percent": "% of rms F",
-    "stress_mae_GPa": "S MAE (GPa)",
+    "forces_rmse_meV_per_A": "F RMSE\nmeV/Å",
+    "forces_rmse_percent": "% of\nrms F",
+    "stress_mae_GPa": "S MAE\nGPa",
 }
 _RESPONSE_COLUMNS = {
     "polarization_mae_me_A": "dipole MAE",

@@ -60,6 +60,7 @@ def parity(panels: Sequence[dict[str, Any]]) -> Figure:
         axes.set(xlabel=f"reference {panel['name']} ({panel['unit']})", ylabel=f"predicted ({panel['unit']})")
         axes.text(0.05, 0.95, f"MAE {panel['mae']}\nRMSE {panel['rmse']}", transform=axes.transAxes, va="top")
         axes.grid(alpha=0.25)
+        axes.locator_params(nbins=5)  # labels of five digits do not run into each other
     return figure
 
 

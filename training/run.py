@@ -18,7 +18,7 @@ from mlip.errors import InputError
 from mlip.potential import Potential
 from mlip.report import Check, plain
 from mlip.training.anneal import Annealing
-from mlip.training.card import data_digest, data_ranges, versions
+from mlip.training.card import data_digest, versions
 from mlip.training.checkpoint import explained, load_checkpoint
 from mlip.training.corruption import Corruption
 from mlip.training.curvature_data import CurvatureData, load_curvature
@@ -172,10 +172,11 @@ class _Run:
         model = self._model(training, species, references, start)
         state = self._state(model)
         annealing = Annealing.of(self.settings.model)
-        card = self._card(data, training, references, model)
+        card = self._card(data, training, references)
         if curvature is not None:
             card["data_digest"] = data_digest(chain(data.train, curvature.frames))
             card["curvature"] = curvature.lines
+        self.clock.start(0.0)  # reading the data, and reading it again for its digest, is not training
         checkpoint = folder / "last.ckpt"
         if resume and checkpoint.is_file():
             self._restore(state, checkpoint, card["data_digest"])
@@ -283,7 +284,6 @@ class _Run:
         task = None if self.settings.dens is None else self._task(model)
         trained = model if task is None else nn.ModuleList([model, task])
         optimizer, schedule = make_optimizer(trained, settings), make_schedule(settings)
-        self.clock.start(0.0)  # reading the data is not training
         return TrainingState(model, average, optimizer, schedule, task, clock=self.clock)
 
     def _task(self, model: Potential) -> DenoisingTask:
@@ -294,7 +294,7 @@ class _Run:
         dens = self.settings.dens
         return None if dens is None else Corruption(training, dens, self.settings.seed)
 
-    def _card(self, data: RunData, training: FrameSet, references: RunReferences, model: Potential) -> dict[str, Any]:
+    def _card(self, data: RunData, training: FrameSet, references: RunReferences) -> dict[str, Any]:
         return {
             "config": self.settings.model_dump(mode="json"),
             "units": {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"},
@@ -303,7 +303,7 @@ class _Run:
             "e0_origin": references.origin,
             "data_digest": data_digest(data.train),
             "data": data.sources,
-            "ranges": data_ranges(training, model.species),
+            "ranges": training.coverage.to_dict(),
             "versions": versions(),
         }
 

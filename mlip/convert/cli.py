@@ -9,6 +9,11 @@ import typer
 
 convert = typer.Typer(help="Models of other packages as model files of this one.", rich_markup_mode=None)
 
+SEVENNET = (
+    "SevenNet models have no counterpart here: the published ones tell mirror images apart (is_parity: False), "
+    "and all give lone atoms a learnt energy"
+)
+
 
 @convert.callback()
 def _group() -> None:
@@ -34,4 +39,16 @@ def nequip(
     typer.echo(
         f"{target}: {' '.join(potential.species)}, {settings.num_layers} layers, lmax {settings.lmax}, "
         f"cutoff {settings.cutoff:g} Å, {sum(p.numel() for p in potential.parameters())} weights"
+    )
+
+
+@convert.command()
+def sevennet(
+    checkpoint: Annotated[Path, typer.Argument(help="A SevenNet checkpoint.")],
+) -> None:
+    """Not possible, and why: SevenNet's published models are not the network that NequIP's become."""
+    from mlip.errors import InputError
+
+    raise InputError(
+        SEVENNET, file=checkpoint, mend="mlip phonons --calculator module:factory takes SevenNet as it is"
     )

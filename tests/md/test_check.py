@@ -255,3 +255,11 @@ def test_the_figure_shows_every_check(sw, tmp_path):
     assert (tmp_path / "check.png").stat().st_size > 20_000
     labels = [text.get_text() for text in figure.subfigs[0].axes[0].get_yticklabels()]
     assert labels == [row.name for row in result.checks]
+
+
+def test_a_crystal_of_one_atom_is_checked_in_several_cells():
+    """Alone it feels no force and has no Hessian but zero, of which nothing can be said."""
+    result = check(EMT(), bulk("Cu"), nve_steps=20)
+    assert len(result.atoms) == 8
+    assert [row.name for row in result.checks if not np.isfinite(row.value)] == []
+    assert result.passed

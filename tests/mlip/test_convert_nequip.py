@@ -209,3 +209,11 @@ def test_the_command_writes_an_ordinary_model_file(tmp_path, capsys):
     assert "2 layers, lmax 1" in capsys.readouterr().out
     assert main(["convert", "nequip", str(MODELS / "silicon-lmax1.ckpt"), "--out", str(out)]) == 2
     assert main(["info", str(out)]) == 0
+
+
+def test_sevennet_is_refused_with_the_reason(capsys):
+    assert main(["convert", "sevennet", "checkpoint_sevennet_0.pth"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "mirror images" in said
+    assert "lone atoms" in said
+    assert len(said.splitlines()) == 1

@@ -11,7 +11,7 @@ from ase.build import bulk
 from rich.console import Console
 
 from mlip.datasets import LabelledFrame, read_frames, write_cache, write_frames
-from mlip.training.card import data_digest, data_ranges
+from mlip.training.card import data_digest
 from mlip.training.data import FrameSet
 from mlip.training.load import validate
 from mlip.training.loss import Loss
@@ -53,7 +53,7 @@ def everything(path):
     options = {"cutoff": 2.8, "species": data.species, "dtype": torch.float32}
     training = FrameSet("train", data.train, memory=0.0, **options)
     normalization = compute_normalization(training, references.values)
-    return data, normalization, data_digest(data.train), data_ranges(training, data.species)
+    return data, normalization, data_digest(data.train), training.coverage.to_dict()
 
 
 def peak(path):

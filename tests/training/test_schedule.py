@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from mlip.training import train
+from mlip.training.card import data_digest
 from mlip.training.schedule import Budget, Cosine, Plateau, warmup
 from mlip.training.state import Clock
 
@@ -65,3 +66,19 @@ def test_budget_in_epochs_lands_at_zero(settings):
     steps = np.array([row["step"] for row in rows])
     expected = 0.01 * 0.5 * (1 + np.cos(np.pi * (steps - 1) / steps[-1]))
     np.testing.assert_allclose([row["lr"] for row in rows], expected, rtol=1e-8)
+
+
+def test_reading_the_frames_for_their_digest_is_not_training(settings, monkeypatch):
+    """It takes minutes for a large set, and once left none of the budget to train in."""
+    hours = [0.0]
+
+    def slowly(frames):
+        hours[0] += 1.0
+        return data_digest(frames)
+
+    monkeypatch.setattr("mlip.training.run.data_digest", slowly)
+    clock = Clock(lambda: 3600 * hours[0])
+    limits = {"max_minutes": 30, "max_epochs": 1}
+    assert train(settings(training=limits), console=Console(quiet=True), clock=clock).rows
+    assert hours[0] >= 1.0
+    assert clock.minutes < 30
