@@ -214,7 +214,9 @@ def _same_channels(lmax: int, channels: int, rng: torch.Generator, lmin: int = 1
     return DegreeLinear(lmax, channels, channels, rng, lmin=lmin, gain=_HALF) if lmax and channels else None
 
 
-def _weights(s: ModelSettings, neighbors: float, rng: torch.Generator) -> tuple[nn.Module, nn.Module]:
+def _weights(
+    s: ModelSettings, neighbors: float, rng: torch.Generator
+) -> tuple[PlainLogits | NoLogits, EnvelopedSoftmax | EnvelopedMean]:
     """Logits and what makes weights of them."""
     if s.attention == "sum":
         return NoLogits(), EnvelopedMean(s.num_heads, neighbors)
