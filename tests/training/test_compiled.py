@@ -32,6 +32,7 @@ MODELS = {
     "scalars, ZBL": {"lmax": 0, "zbl": True},
     "direct forces": {"forces": "direct"},
 }
+QUICK = ("fast", "parity, linear", "scalars, ZBL")
 
 
 def _frame(count, rng):
@@ -72,10 +73,10 @@ def _assert_same(found, expected, tolerance):
     for a, b in zip(found.flat(), expected.flat(), strict=True):
         assert (a is None) == (b is None)
         if a is not None:
-            torch.testing.assert_close(a, b.detach(), rtol=tolerance, atol=tolerance * float(b.abs().max()))
+            torch.testing.assert_close(a, b.detach(), rtol=tolerance, atol=tolerance * float(b.detach().abs().max()))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
 def test_one_trace_is_the_eager_step_for_batches_of_other_sizes(name):
     model, loss = _model(**MODELS[name]), _loss()
     first = _batch(model, [5, 4])
@@ -148,8 +149,8 @@ def test_a_compiler_that_fails_is_one_line(settings, monkeypatch):
     def broken(*_):
         raise RuntimeError("no compiler\nand a page of text")
 
-    monkeypatch.setattr(compiled, "compile_fx_inner", broken)
-    with pytest.raises(InputError, match=r"training.compile: .*no compiler; a C\+\+ compiler|no compiler") as caught:
+    monkeypatch.setattr(compiled, "traced", broken)
+    with pytest.raises(InputError, match="RuntimeError: no compiler") as caught:
         train(settings(training={"compile": True, "batch_size": 3}), console=Console(quiet=True))
     assert "\n" not in str(caught.value)
     assert "training.compile: false" in str(caught.value)
