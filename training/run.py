@@ -212,6 +212,8 @@ class _Run:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         steps = Sampler(len(data.train), self.settings.training.batch_size, self.settings.seed).steps_per_epoch
         self.console.print(loss_table(self.loss, data.train, steps))
+        if self.settings.training.compile:
+            self.console.print("the first step is compiled, which takes minutes; the clock runs", highlight=False)
 
     def _graphs(self, data: RunData, species: Sequence[str]) -> tuple[FrameSet, FrameSet]:
         options: dict[str, Any] = {
