@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._guards import TracingContext, tracing
+from torch._inductor import config
 from torch._inductor.compile_fx import compile_fx_inner
 from torch._inductor.decomposition import select_decomp_table
 from torch._inductor.virtualized import V
@@ -33,6 +34,8 @@ from mlip.training.step import Probing, Step, predict
 _GRAPH = ("positions", "species", "source", "target", "shifts", "cells", "structure")
 _LABELS = ("energy", "forces", "stress", "has_energy", "has_forces", "has_stress", "weight", "num_atoms")
 _CHECKS = 2  # batches of different sizes, so that a size which was taken for a constant is found
+# In-place buffers of torch 2.13 are sometimes freed before their last use.
+_OPTIONS = {"inplace_buffers": False}
 # Largest deviations from the eager step: energy per atom in the network's unit, the others relative.
 _ENERGY, _FORCES, _GRADIENT = 1e-5, 1e-4, 1e-4
 
@@ -136,8 +139,9 @@ def compiled(function: StepFunction, arguments: Sequence[Tensor]) -> Callable[[l
         graph = traced(function, arguments)
         inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
         mode = inputs[0].fake_mode
-        with torch.no_grad(), V.set_fake_mode(mode), tracing(TracingContext(mode)):
+        with torch.no_grad(), V.set_fake_mode(mode), tracing(TracingContext(mode)), config.patch(_OPTIONS):
             result: Callable[[list[Tensor]], Sequence[Any]] = compile_fx_inner(graph, inputs)
+            result(list(arguments))
     except Exception as error:  # whatever a compiler can raise
         first = next(iter(str(error).strip().splitlines()), "")
         raise InputError(
