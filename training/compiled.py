@@ -33,6 +33,7 @@ from mlip.training.step import Probing, Step, predict
 
 _GRAPH = ("positions", "species", "source", "target", "shifts", "cells", "structure")
 _LABELS = ("energy", "forces", "stress", "has_energy", "has_forces", "has_stress", "weight", "num_atoms")
+aten = torch.ops.aten
 _CHECKS = 2  # batches of different sizes, so that a size which was taken for a constant is found
 # In-place buffers of torch 2.13 are sometimes freed before their last use.
 _OPTIONS = {"inplace_buffers": False}
@@ -126,7 +127,9 @@ def traced(function: StepFunction, arguments: Sequence[Tensor]) -> GraphModule:
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     fakes = [_fake(mode, tensor, growing=k >= function.fixed) for k, tensor in enumerate(arguments)]
     with mode:  # without the table some gradients of this trace are wrong
-        return make_fx(function, decomposition_table=select_decomp_table())(*fakes)
+        return make_fx(function, decomposition_table={**select_decomp_table(), aten.index_add.default: _summed})(
+            *fakes
+        )
 
 
 def compiled(function: StepFunction, arguments: Sequence[Tensor]) -> Callable[[list[Tensor]], Sequence[Any]]:
@@ -150,6 +153,22 @@ def compiled(function: StepFunction, arguments: Sequence[Tensor]) -> Callable[[l
             mend="a C++ compiler (g++) is needed; or training.compile: false",
         ) from error
     return result
+
+
+@torch.library.custom_op("mlip::index_add", mutates_args=())
+def _index_add(total: Tensor, dim: int, index: Tensor, source: Tensor, alpha: float) -> Tensor:
+    """Torch's own, hidden from inductor, whose loops of scattered sums are sometimes read before they have run."""
+    return total.index_add(dim, index, source, alpha=alpha)
+
+
+@_index_add.register_fake
+def _(total: Tensor, dim: int, index: Tensor, source: Tensor, alpha: float) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(total, memory_format=torch.contiguous_format)
+
+
+def _summed(total: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1.0) -> Tensor:
+    summed: Tensor = _index_add(total, dim, index, source, float(alpha))
+    return summed
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor, *, growing: bool) -> Tensor:
