@@ -20,7 +20,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()
+CACHE = tempfile.TemporaryDirectory()
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = CACHE.name
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # else the compiler's time is another process tree's
 
 import structures
