@@ -20,15 +20,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-CACHE = tempfile.TemporaryDirectory()
-os.environ["TORCHINDUCTOR_CACHE_DIR"] = CACHE.name
-os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # else the compiler's time is another process tree's
-
 import structures
 import torch
 from alternate import machine, quartiles
 from peers import OURS
 from torch import Tensor
+from torch._inductor import config
 
 from mlip import Potential
 from mlip.datasets.frame import LabelledFrame
@@ -145,11 +142,14 @@ def main() -> None:
     heads = ["model", "structure", "eager, CPU ms", "compiled", "eager / compiled", "set-up, CPU s", "repaid after"]
     lines = [machine(), "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     sys.stdout.write("\n".join(lines) + "\n")
-    for name in arguments.models:
-        for structure in arguments.structures if arguments.what == "evaluate" else [None]:
-            row = training_row(name) if structure is None else evaluation_row(name, structure)
-            sys.stdout.write("| " + " | ".join(row) + " |\n")
-            sys.stdout.flush()
+    # One compiler at a time, a child of this process: else its time is another process tree's.
+    with tempfile.TemporaryDirectory() as cache, config.patch(compile_threads=1):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        for name in arguments.models:
+            for structure in arguments.structures if arguments.what == "evaluate" else [None]:
+                row = training_row(name) if structure is None else evaluation_row(name, structure)
+                sys.stdout.write("| " + " | ".join(row) + " |\n")
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":
