@@ -8,6 +8,7 @@ One thread, float32 unless ``--dtype`` says otherwise, random weights, process-C
 in a process of its own. NequIP and SevenNet have the hyper-parameters of ours, MACE its own. Ours computes what its
 calculator does, with tables for the radial networks where those repay their making; a row without them stands beside
 it. With ``--keep-memory`` the C library of all sides keeps the memory it frees (see ``alternate.KEEP_MEMORY``).
+``nequip compiled`` is NequIP with AOTInductor; it takes minutes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from alternate import KEEP_MEMORY, Worker, machine, take_turns
@@ -23,6 +25,7 @@ from structures import NAMED
 
 PEERS: dict[str, Callable[[dict[str, str], bool], Worker]] = {
     "nequip": nequip,
+    "nequip compiled": partial(nequip, compiled=True),
     "sevenn": sevenn,
     "mace": lambda task, _: mace(task),
 }
@@ -40,7 +43,7 @@ def compare(structure: str, parity: bool, arguments: argparse.Namespace) -> str:
     mine = [ours(name, task, parity=parity, **MODELS[name]) for name in arguments.models]
     mine += [ours(f"preset {name}", task, preset=name) for name in arguments.presets if not parity]
     for one in [*peers, *mine] if arguments.keep_memory else []:
-        one.environment = KEEP_MEMORY
+        one.environment = {**one.environment, **KEEP_MEMORY}
     take_turns([*peers, *mine], arguments.rounds, arguments.restarts)
     packages = ", ".join(str(peer.facts["package"]) for peer in peers)
     kind = f"parity {'on' if parity else 'off'}, {arguments.dtype}"
@@ -54,7 +57,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--restarts", type=int, default=3)
     parser.add_argument("--keep-memory", action="store_true")
-    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=["nequip", "sevenn", "mace"])
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--presets", nargs="*", default=[], help="our presets too, beside the peers with parity off")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")

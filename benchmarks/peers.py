@@ -11,18 +11,22 @@ from environments import python_of
 OURS = {"num_layers": 4, "num_channels": 32, "lmax": 2, "cutoff": 5.0, "node_square": False}
 NEQUIP = {"num_layers": 4, "num_features": 32, "l_max": 2}
 SEVENN = {"num_convolution_layer": 4, "channel": 32, "lmax": 2}
+# Compilers run one after the other, as children whose time the worker can count.
+ONE_COMPILER = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
 MACE = {"hidden_irreps": "32x0e+32x1o+32x2e", "max_ell": 2}
 
 
 def ours(name: str, task: dict[str, Any], **changes: Any) -> Worker:
     """A model of ours; a preset, if named among the changes, comes with its own hyper-parameters."""
     model = changes if "preset" in changes else {**OURS, **changes}
-    return Worker(name, "worker_mlip.py", {**task, "model": model})
+    return Worker(name, "worker_mlip.py", {**task, "model": model}, environment=dict(ONE_COMPILER))
 
 
-def nequip(task: dict[str, Any], parity: bool) -> Worker:
-    """NequIP in eager mode, its default radial network (1×128)."""
-    return Worker("NequIP", "worker_nequip.py", {**task, "model": {**NEQUIP, "parity": parity}}, python_of("nequip"))
+def nequip(task: dict[str, Any], parity: bool, *, compiled: bool = False) -> Worker:
+    """NequIP, its default radial network (1×128): eager, or as its own compiler makes it."""
+    model = {**NEQUIP, "parity": parity, "compiled": compiled}
+    name = "NequIP, compiled" if compiled else "NequIP"
+    return Worker(name, "worker_nequip.py", {**task, "model": model}, python_of("nequip"), dict(ONE_COMPILER))
 
 
 def sevenn(task: dict[str, Any], parity: bool) -> Worker:

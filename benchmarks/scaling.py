@@ -21,7 +21,7 @@ def sizes(preset: str, repeats: list[int]) -> list[Worker]:
     """One worker for each supercell."""
     workers = [ours(preset, {"structure": f"Si {8 * n**3}"}, preset=preset) for n in repeats]
     for one in workers:
-        one.environment = KEEP_MEMORY
+        one.environment = {**one.environment, **KEEP_MEMORY}
     return workers
 
 

@@ -1,7 +1,8 @@
 """Our side. The argument is a `task.Task` as JSON; its model are our settings.
 
 Energies, forces and stress are computed as the calculator computes them, with tables for the radial networks where
-those repay their making; ``tables: false`` among the settings keeps the networks.
+those repay their making; ``tables: false`` among the settings keeps the networks. With ``compiled: true`` the step is
+that of ``training.compile``.
 """
 
 from __future__ import annotations
@@ -9,25 +10,49 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+import torch
 import worker
 from task import Task, TrainingStep, asked, facts
 from torch import Tensor
 
 import mlip
 from mlip import Potential
+from mlip.datasets.frame import LabelledFrame
 from mlip.derivatives import evaluate, hessian
 from mlip.graph import AtomicGraph, batch_graphs
 from mlip.inference import for_inference, tables_repay
+from mlip.training.compiled import CompiledGradients
+from mlip.training.data import collate, sample
+from mlip.training.loss import Loss
+from mlip.training.settings import LossTermSettings
 
 
 def main() -> None:
     task = asked()
-    tables = task.model.pop("tables", True)
+    tables, compiled = task.model.pop("tables", True), task.model.pop("compiled", False)
     potential = Potential.from_config(task.model, task.species()).to(task.torch_dtype)
     graph = batch_graphs([potential.graph(atoms) for atoms in task.frames()])
-    call = prepared(task, potential, graph, tables)
+    call = CompiledTrainingStep(potential, task) if compiled else prepared(task, potential, graph, tables)
     warm_up = 0 if task.call == "hessian" else 3
     worker.serve(call, facts(f"curie-mlip {mlip.__version__}", potential, graph.num_edges), warm_up)
+
+
+class CompiledTrainingStep:
+    """`task.TrainingStep` with the gradients of ``training.compile``."""
+
+    def __init__(self, potential: Potential, task: Task) -> None:
+        frames = [LabelledFrame(a, energy=a.get_potential_energy(), forces=a.get_forces()) for a in task.frames()]
+        self.batch = collate([sample(f, potential.graph(f.atoms), k) for k, f in enumerate(frames)])
+        loss = Loss.from_settings([LossTermSettings(target=target) for target in ("energy", "forces")])
+        self.potential, self.factors = potential, loss.factors(loss.counts(self.batch))
+        self.gradients = CompiledGradients(loss)
+        self.optimizer = torch.optim.Adam(potential.parameters(), lr=1e-4, fused=True)
+
+    def __call__(self) -> None:
+        outcome = self.gradients(self.potential, self.batch, self.factors)
+        for parameter, gradient in zip(self.potential.parameters(), outcome.gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
 
 
 def prepared(task: Task, potential: Potential, graph: AtomicGraph, tables: bool) -> Callable[[], object]:

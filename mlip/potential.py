@@ -217,7 +217,7 @@ class Potential(nn.Module):
         lone = torch.arange(self.num_lone_atoms(graph), device=graph.species.device)
         nodes = torch.cat([graph.species, lone % len(self.species)])
         structure = torch.cat([graph.structure, lone + graph.num_structures])
-        exchange = exchange or Exchange(graph.source, graph.target, len(nodes))
+        exchange = exchange or Exchange(graph.source, graph.target, nodes.shape[0])
         breaking = self._breaking(graph)
         output: NetworkOutput = self.network(edge_vectors, nodes, exchange, structure, node_input, breaking)
         return output
@@ -254,7 +254,7 @@ class Potential(nn.Module):
         The energy of a lone atom is E0 exactly, in any field: each species' lone atom rides along in the forward,
         and its network energy is subtracted.
         """
-        lone = len(output.energies) - graph.num_atoms
+        lone = output.energies.shape[0] - graph.num_atoms
         energies, lone_energies = output.energies.split([graph.num_atoms, lone])
         density = output.density.split([graph.num_atoms, lone])[0]
         own = graph.species if lone == len(self.species) else graph.species + graph.structure * len(self.species)
@@ -268,7 +268,7 @@ class Potential(nn.Module):
         """The network's output → direct forces, (N, 3) eV/Å; None where forces are gradients."""
         if output.forces is None:
             return None
-        forces = output.forces.split([graph.num_atoms, len(output.forces) - graph.num_atoms])[0]
+        forces = output.forces.split([graph.num_atoms, output.forces.shape[0] - graph.num_atoms])[0]
         return forces * self.reference.scale.to(forces.dtype)
 
     @staticmethod

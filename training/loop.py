@@ -80,7 +80,7 @@ class Loop:
         self.sampler = Sampler(len(train), settings.batch_size, seed)
         self.budget = Budget.from_settings(settings, self.sampler.steps_per_epoch)
         self.curvature, self.annealing = curvature, annealing
-        self.step = Step(loss, group, settings.clip or math.inf, seed, curvature)
+        self.step = step_class(settings)(loss, group, settings.clip or math.inf, seed, curvature)
         self.describe, self.extra, self.reporter = describe, save_extra, reporter
         extra = 0.0 if curvature is None else curvature.validation_cost(train)
         self.validate_every = settings.validate_every or default_interval(len(train), len(validation) + extra)
@@ -295,6 +295,15 @@ class Loop:
         if self.writes:
             with self.checkpoints.writing():
                 save_checkpoint(self.folder / "last.ckpt", {**self.extra, **self.state.state_dict()})
+
+
+def step_class(settings: LoopSettings) -> type[Step]:
+    """Eager or compiled; torch's compiler is loaded only for those who want it."""
+    if not settings.compile:
+        return Step
+    from mlip.training.compiled import CompiledStep
+
+    return CompiledStep
 
 
 def default_interval(train: int, validation: float) -> int:

@@ -256,5 +256,9 @@ class Loss:
 
     def total(self, sums: Sequence[Tensor], counts: Sequence[float], progress: float = 0.0) -> Tensor:
         """Σ weight · sum / count; a term without a label in the batch adds nothing."""
-        parts = zip(self.terms, sums, counts, strict=True)
-        return torch.stack([t.weight(progress) * value / max(count, 1.0) for t, value, count in parts]).sum()
+        factors = self.factors(counts, progress)
+        return torch.stack([factor * value for factor, value in zip(factors, sums, strict=True)]).sum()
+
+    def factors(self, counts: Sequence[float], progress: float = 0.0) -> list[float]:
+        """Weight over count of each term."""
+        return [t.weight(progress) / max(count, 1.0) for t, count in zip(self.terms, counts, strict=True)]

@@ -216,6 +216,8 @@ class _Run:
         remark = loss_remark(self.loss)
         if remark is not None:
             self.console.print(remark, highlight=False, markup=False, soft_wrap=True)
+        if self.settings.training.compile:
+            self.console.print("the first step is compiled, which takes minutes; the clock runs", highlight=False)
 
     def _graphs(self, data: RunData, species: Sequence[str]) -> tuple[FrameSet, FrameSet]:
         options: dict[str, Any] = {

@@ -14,7 +14,7 @@ from mlip.training.load import save_settings
 from mlip.training.settings import TrainingSettings
 
 # What may change between the parts of a resumed run: nothing that the weights so far depend on.
-_FREE = {"max_epochs", "max_minutes", "patience", "threads", "device", "validate_every", "graph_memory"}
+_FREE = {"max_epochs", "max_minutes", "patience", "threads", "device", "validate_every", "graph_memory", "compile"}
 
 
 def open_folder(settings: TrainingSettings, *, resume: bool, force: bool) -> Path:

@@ -102,11 +102,8 @@ class Step:
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
-        value, prediction = self._terms(state, batch, counts, progress, probing)
         parameters = [p for p in state.parameters() if p.requires_grad]
-        if value.requires_grad:  # only by the parameters: the edge vectors are leaves too, and nobody asks for theirs
-            value.backward(inputs=parameters)
-        value = value.detach()
+        value, prediction = self._differentiate(state, batch, counts, progress, probing, parameters)
         value = self.group.sum_gradients(parameters, value)
         norm = clip_gradients(parameters, self.clip)
         if not bool(torch.isfinite(norm) & torch.isfinite(value)):
@@ -117,6 +114,21 @@ class Step:
         state.optimizer.step()
         state.average.update()
         return value, prediction
+
+    def _differentiate(
+        self,
+        state: TrainingState,
+        batch: Batch | None,
+        counts: Sequence[float],
+        progress: float,
+        probing: Probing | None,
+        parameters: Sequence[nn.Parameter],
+    ) -> tuple[Tensor, Prediction | None]:
+        """The loss, and the predictions; leaves the gradients at the parameters."""
+        value, prediction = self._terms(state, batch, counts, progress, probing)
+        if value.requires_grad:  # only by the parameters: the edge vectors are leaves too, and nobody asks for theirs
+            value.backward(inputs=list(parameters))
+        return value.detach(), prediction
 
     def _terms(
         self,

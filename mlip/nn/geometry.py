@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlip.nn.constants import Constants, clebsch_gordan
-from mlip.nn.layout import flat_index, frame_rows, phase_folded
+from mlip.nn.layout import degree_of_rows, flat_index, frame_rows, phase_folded
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ class Harmonics(nn.Module):
         for l in range(2, lmax + 1):
             c = clebsch_gordan(l - 1, 1, l)
             couplings[f"coupling{l}"] = (c / c[l - 1, 1, l]).reshape(-1, 2 * l + 1)
-        self.constants = Constants(**couplings)
+        degrees = torch.arange(1, lmax + 1).unsqueeze(1)
+        self.constants = Constants(own=(degree_of_rows(lmax) + 1 == degrees).double(), **couplings)
 
     def forward(self, direction: Tensor) -> Tensor:
         """(E, 3) unit vectors → (E, L, (L+1)²−1), one degree a row."""
@@ -120,9 +121,7 @@ class Harmonics(nn.Module):
         for l in range(2, self.lmax + 1):
             product = (rows[-1].unsqueeze(2) * direction.unsqueeze(1)).flatten(1)
             rows.append(product @ getattr(self.constants, f"coupling{l}"))
-        width = (self.lmax + 1) ** 2 - 1
-        padded = [nn.functional.pad(row, (l * l - 1, width - (l + 1) ** 2 + 1)) for l, row in enumerate(rows, 1)]
-        return torch.stack(padded, 1)
+        return torch.cat(rows, 1).unsqueeze(1) * self.constants.own
 
 
 class Geometry(nn.Module):

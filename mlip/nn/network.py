@@ -134,10 +134,16 @@ class Network(nn.Module):
             from_frame=None,
             pseudo_from_frame=None,
             species=species,
-            one_hot=nn.functional.one_hot(species, self.num_species).to(weight.dtype).unsqueeze(2),
+            one_hot=one_hot(species, self.num_species, weight.dtype),
             structure=structure,
             exchange=exchange,
         )
+
+
+def one_hot(species: Tensor, num_species: int, dtype: torch.dtype) -> Tensor:
+    """(N,) → (N, S, 1); torch's own looks at the values, which a tracer cannot."""
+    kinds = torch.arange(num_species, device=species.device)
+    return (species.unsqueeze(1) == kinds).to(dtype).unsqueeze(2)
 
 
 def weighted_back(matrix: Tensor | None, weight: Tensor) -> Tensor | None:
