@@ -25,21 +25,20 @@ from mlip.nn.linear import RadialNetwork, gate, silu
 from mlip.settings import ModelSettings, model_settings
 
 CUTOFF, NEIGHBORS = 5.0, 32
+OPTIONS: dict[str, Any] = {
+    "pseudo_in": 0,
+    "pseudo_out": 0,
+    "last": False,
+    "avg_num_neighbors": NEIGHBORS,
+    "message_scale": 0.25,
+}
 
 
 class TensorProductAttention(GraphAttention):
     """The attention whose two linear maps are tensor products with the harmonics of the edge."""
 
     def __init__(self, settings: ModelSettings, rng: torch.Generator) -> None:
-        super().__init__(
-            settings,
-            pseudo_in=0,
-            pseudo_out=0,
-            last=False,
-            avg_num_neighbors=NEIGHBORS,
-            message_scale=0.25,
-            rng=rng,
-        )
+        super().__init__(settings, **OPTIONS, rng=rng)
         s, shape = settings, self.sum.shape
         self.tensors, self.extra = shape.tensors, s.lmax * shape.tensors
         self.degrees = degree_of_rows(s.lmax)
@@ -104,15 +103,7 @@ class Case:
         settings = {"architecture": "equiformer", "lmax": lmax, "num_channels": channels, "cutoff": CUTOFF}
         self.settings = model_settings(settings)
         if options["kind"] == "edge frame":
-            self.block: nn.Module = GraphAttention(
-                self.settings,
-                pseudo_in=0,
-                pseudo_out=0,
-                last=False,
-                avg_num_neighbors=NEIGHBORS,
-                message_scale=0.25,
-                rng=rng,
-            )
+            self.block: nn.Module = GraphAttention(self.settings, **OPTIONS, rng=rng)
         else:
             self.block = TensorProductAttention(self.settings, rng)
         self.geometry = Geometry(lmax, CUTOFF, 8, frames=options["kind"] == "edge frame", pseudo=False)
