@@ -77,6 +77,8 @@ def test_the_cache_can_be_pickled_and_read_through_the_usual_door(varied, tmp_pa
     assert pickle.loads(pickle.dumps(cached))[3].energy == varied[3].energy
     frames = read_frames(tmp_path / "a.h5", index="1:3", weight=0.5, require=["forces"])
     assert [frame.weight for frame in frames] == [0.5, 0.5]
+    there = {name for frame in varied[1:3] for name in frame.labels}
+    assert frames.source.keys == {name: name for name in there}
     with pytest.raises(InputError, match="in eV and Å already"):
         read_frames(tmp_path / "a.h5", units={"energy": "kcal/mol"})
 

@@ -78,6 +78,14 @@ def test_nothing_jumps(calculator_for, variant, cluster, triclinic, entering, cr
         assert (narrow <= 0.5 * wide + 1e-12).all(), (wide, narrow)
 
 
+@pytest.mark.parametrize("attention", ["plain", "sum"])
+def test_nothing_jumps_with_other_attention(calculator_for, cluster, entering, attention):
+    calculator = calculator_for(cluster, architecture="equiformer", attention=attention, cutoff=CUTOFF)
+    for place in (dimer, entering):
+        wide, narrow = jumps(calculator, place, 4e-3), jumps(calculator, place, 1e-3)
+        assert (narrow <= 0.5 * wide + 1e-12).all(), (wide, narrow)
+
+
 def test_an_envelope_of_lower_order_is_noticed(monkeypatch, calculator_for, cluster):
     """A test of the test: with u³ at the end, dH/dr jumps."""
     monkeypatch.setattr(geometry, "envelope", lambda x: (1 - x) ** 3 * (1 + 3 * x + 6 * x * x))
