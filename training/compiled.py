@@ -29,7 +29,7 @@ from mlip.potential import Potential
 from mlip.training.data import Batch
 from mlip.training.loss import Loss, Prediction
 from mlip.training.state import TrainingState
-from mlip.training.step import Probing, Step, predict
+from mlip.training.step import Share, Step, predict
 
 _GRAPH = ("positions", "species", "source", "target", "shifts", "cells", "structure")
 _LABELS = ("energy", "forces", "stress", "has_energy", "has_forces", "has_stress", "weight", "num_atoms")
@@ -280,18 +280,12 @@ class CompiledStep(Step):
         return CompiledGradients(self.loss)
 
     def _differentiate(
-        self,
-        state: TrainingState,
-        batch: Batch | None,
-        counts: Sequence[float],
-        progress: float,
-        probing: Probing | None,
-        parameters: Sequence[nn.Parameter],
+        self, state: TrainingState, share: Share, parameters: Sequence[nn.Parameter]
     ) -> tuple[Tensor, Prediction | None]:
         """As the eager step does; a batch of one structure, which the graph does not serve, goes through that."""
-        if batch is None or not self.gradients.serves(batch):
-            return super()._differentiate(state, batch, counts, progress, probing, parameters)
-        outcome = self.gradients(state.model, batch, self.loss.factors(counts, progress))
+        if share.batch is None or not self.gradients.serves(share.batch):
+            return super()._differentiate(state, share, parameters)
+        outcome = self.gradients(state.model, share.batch, self.loss.factors(share.counts, share.progress))
         for parameter, gradient in zip(parameters, outcome.gradients, strict=True):
             parameter.grad = gradient
         return outcome.value, outcome.prediction

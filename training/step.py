@@ -57,6 +57,23 @@ class Probing:
 
 
 @dataclass(frozen=True)
+class Share:
+    """This process's part of a step, from which the loss follows.
+
+    Attributes:
+        batch: Its frames; None when it has none of this batch.
+        counts: Labels per term over all processes.
+        progress: Share of the run that is over.
+        probing: Questions to the curvature; None in a step without.
+    """
+
+    batch: Batch | None
+    counts: Sequence[float]
+    progress: float
+    probing: Probing | None
+
+
+@dataclass(frozen=True)
 class Step:
     """A step as a function of state, batch and learning rate.
 
@@ -103,7 +120,8 @@ class Step:
         state.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(step_seed(self.seed, state.position.step, self.group.rank))
         parameters = [p for p in state.parameters() if p.requires_grad]
-        value, prediction = self._differentiate(state, batch, counts, progress, probing, parameters)
+        share = Share(batch, counts, progress, probing)
+        value, prediction = self._differentiate(state, share, parameters)
         value = self.group.sum_gradients(parameters, value)
         norm = clip_gradients(parameters, self.clip)
         if not bool(torch.isfinite(norm) & torch.isfinite(value)):
@@ -116,41 +134,28 @@ class Step:
         return value, prediction
 
     def _differentiate(
-        self,
-        state: TrainingState,
-        batch: Batch | None,
-        counts: Sequence[float],
-        progress: float,
-        probing: Probing | None,
-        parameters: Sequence[nn.Parameter],
+        self, state: TrainingState, share: Share, parameters: Sequence[nn.Parameter]
     ) -> tuple[Tensor, Prediction | None]:
         """The loss, and the predictions; leaves the gradients at the parameters."""
-        value, prediction = self._terms(state, batch, counts, progress, probing)
+        value, prediction = self._terms(state, share)
         if value.requires_grad:  # only by the parameters: the edge vectors are leaves too, and nobody asks for theirs
             value.backward(inputs=list(parameters))
         return value.detach(), prediction
 
-    def _terms(
-        self,
-        state: TrainingState,
-        batch: Batch | None,
-        counts: Sequence[float],
-        progress: float,
-        probing: Probing | None,
-    ) -> tuple[Tensor, Prediction | None]:
+    def _terms(self, state: TrainingState, share: Share) -> tuple[Tensor, Prediction | None]:
         """The loss, to be differentiated once.
 
         A second backward pass would add in place to gradients of the first, and autograd may have handed one tensor
         to two parameters (`clip_gradients`).
         """
-        model = state.model
+        model, batch, probing = state.model, share.batch, share.probing
         if batch is not None and self.curvature is not None and probing is not None and probing.of_batch:
-            return self._together(model, batch, counts, progress, self.curvature, probing)
+            return self._together(model, batch, share, self.curvature, probing)
         value = torch.zeros((), dtype=torch.float64, device=model.device)
         prediction = None
         if batch is not None:
             prediction = self._predict(state, batch)
-            value = value + self.loss.total(self.loss.sums(prediction, batch), counts, progress)
+            value = value + self.loss.total(self.loss.sums(prediction, batch), share.counts, share.progress)
         if self.curvature is not None and probing is not None and probing.mine:
             value = value + self.curvature.value(model, probing.mine, probing.count)
         return value, prediction
@@ -162,20 +167,14 @@ class Step:
         return predict(state.model, batch, targets, create_graph=True)
 
     def _together(
-        self,
-        model: Potential,
-        batch: Batch,
-        counts: Sequence[float],
-        progress: float,
-        curvature: CurvatureLoss,
-        probing: Probing,
+        self, model: Potential, batch: Batch, share: Share, curvature: CurvatureLoss, probing: Probing
     ) -> tuple[Tensor, Prediction]:
         """Where every frame of the batch is probed, one first derivative serves forces and products."""
         operator = HessianOperator(model, batch.graph, create_graph=True)
         out = operator.evaluation(stress="stress" in self.loss.targets)
         prediction = Prediction(out.energy, out.forces, out.stress, anisotropy=model.theta_sizes())
         waves = [question for question in probing.mine if isinstance(question, Wave)]
-        value = self.loss.total(self.loss.sums(prediction, batch), counts, progress)
+        value = self.loss.total(self.loss.sums(prediction, batch), share.counts, share.progress)
         return value + curvature.total(answer_with(operator, waves), probing.count), prediction
 
 

@@ -12,7 +12,7 @@ from mlip.md import vibrations
 from mlip.sum_calculator import SumCalculator
 from mlip.testing import energy_of, forces_of
 
-dftd3 = pytest.importorskip("dftd3.ase", reason="dftd3 is not installed (pip install dftd3)")
+dftd3 = pytest.importorskip("dftd3.ase", reason="dftd3 cannot be imported (pip install dftd3 cffi)")
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_members_without_a_hessian_are_differenced(calculator_for, silicon, tole
 
 
 def test_dftd3_as_the_correction(calculator_for, silicon, tolerances):
-    ase_dftd3 = pytest.importorskip("dftd3.ase", reason="the package dftd3 is not installed")
+    ase_dftd3 = pytest.importorskip("dftd3.ase", reason="dftd3 cannot be imported (pip install dftd3 cffi)")
     model, correction = calculator_for(silicon), ase_dftd3.DFTD3(method="PBE", damping="d3bj")
     total = SumCalculator([model, correction], displacement=1e-3)
     silicon.calc = total
