@@ -1,10 +1,11 @@
 """How each peer is trained from its own command line: settings it recommends, scaled to the epochs there is time for.
 
-NequIP: its layers with 32 features up to l = 2 and no parity (``4x32``), or its own preset S; Adam at 0.01, moving
+NequIP: four layers with 32 features up to l = 2 and no parity (``4x32``), or its own preset S; Adam at 0.01, moving
 average of the weights, mean squared errors of energies per atom and forces with equal coefficients, all as in the
 configurations it ships; the learning rate falls along a cosine to the last epoch, since a plateau is seldom met
 within minutes. MACE: two layers of 64×0e+64×1o, correlation three; AMSGrad, moving average, a plateau of a tenth of
-the epochs, stage two over the last quarter: the flags of its README.
+the epochs, stage two over the last quarter: the flags of its README. Both start from the mean energy of the training
+frames, as ours does, and not from free atoms: minutes do not suffice to learn the whole cohesive energy.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ class Sets:
 
     Attributes:
         folder: Where ``train.extxyz`` and ``validation.extxyz`` lie.
-        e0: Energy of each free atom, eV, by atomic number.
+        e0: Energy of each free atom, eV.
+        shift: Mean energy per atom of the training frames above the free atoms, eV.
         cutoff: Å.
         batch_size: Frames a step.
     """
 
     folder: Path
     e0: dict[str, float]
+    shift: float
     cutoff: float
     batch_size: int
 
@@ -126,7 +129,7 @@ class NequIP:
                     "r_max": sets.cutoff,
                     "avg_num_neighbors": "${training_data_stats:per_type_num_neighbors_mean}",
                     "per_type_energy_scales": "${training_data_stats:per_type_forces_rms}",
-                    "per_type_energy_shifts": dict(sets.e0),
+                    "per_type_energy_shifts": {symbol: e0 + sets.shift for symbol, e0 in sets.e0.items()},
                     **self.size,
                 },
             },
@@ -161,7 +164,14 @@ class MACE:
             "ema_decay": 0.99,
         }
         network = {"r_max": sets.cutoff, "hidden_irreps": self.irreps, "num_interactions": 2, "correlation": 3}
-        run = {"name": "mace", "seed": seed, "device": "cpu", "default_dtype": "float32", "plot": "False"}
+        run = {
+            "name": "mace",
+            "model": "ScaleShiftMACE",
+            "seed": seed,
+            "device": "cpu",
+            "default_dtype": "float32",
+            "plot": "False",
+        }
         options = {**run, **files, **steps, **network}
         script = python_of(self.peer).parent / "mace_run_train"
         flags = ["--ema", "--amsgrad", "--swa"]

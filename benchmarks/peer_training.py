@@ -29,6 +29,7 @@ from environments import python_of
 from peer_trainers import TRAINERS, Sets, Trainer
 from study import finished
 
+from mlip.datasets.e0 import ReferenceEnergies
 from mlip.datasets.frame import LabelledFrame
 from mlip.datasets.writing import write_frames
 from mlip.report import plain
@@ -70,8 +71,9 @@ def prepare(recipe: str, folder: Path) -> tuple[Sets, list[LabelledFrame]]:
     test = list(data.test)
     for name, frames in (("train", data.train), ("validation", data.validation), ("test", test)):
         write_frames(frames, folder / f"{name}.extxyz", force=True)
-    sets = Sets(folder, references.values, settings.model.cutoff, settings.training.batch_size)
-    return sets, test
+    energies = ReferenceEnergies(references.values, "explicit")
+    shift = float(np.mean([energies.subtract(frame) / len(frame) for frame in data.train]))
+    return Sets(folder, references.values, shift, settings.model.cutoff, settings.training.batch_size), test
 
 
 def run(command: Sequence[str | Path], log: Path) -> float:
