@@ -5,7 +5,7 @@
 
 Each is trained by its own command with what it recommends (`peer_trainers`), with the recipe's frames, free atoms,
 cutoff and batch size. Two short runs tell what an epoch costs; the run then has as many epochs as fit, and its
-schedule ends with them. Rows are appended to ``results.jsonl`` as `study.py` appends ours, and `minutes_study.py`
+schedule ends with them. Rows are appended to ``results.jsonl`` as `study.py` appends ours, and `study_errors.py`
 prints them side by side.
 """
 

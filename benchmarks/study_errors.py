@@ -1,10 +1,10 @@
-"""Architectures and denoising: errors of the runs of a study, means over the seeds, and what each change does.
+"""Errors of the runs of a study: means over the seeds, and what each variant changes.
 
     for plan in benchmarks/studies/architectures-*.yaml; do python benchmarks/study.py $plan --out study-nets; done
-    python benchmarks/architecture_study.py study-nets --figure docs/figures/architectures.png
+    python benchmarks/study_errors.py study-nets --recipes ethanol aspirin acac zuo-si --figure architectures.png
 
-Mean absolute errors on the recipe's test frames. A change against the first variant of a recipe and budget is the
-mean over the seeds of the ratio of the two runs of one seed, with the standard deviation of those ratios.
+On the recipe's test frames. A change against the first variant of a recipe and budget is the mean over the seeds of
+the ratio of the two force errors of one seed, with the standard deviation of those ratios.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from mlip.md.figures import BLUE, GREEN, GREY, VERMILION, house_style
 
 FORCES, ENERGY = "forces_mae_meV_per_A", "energy_mae_meV_per_atom"
+SQUARES = "forces_rmse_meV_per_A"
 COLORS = (BLUE, VERMILION, GREEN, GREY)
 Key = tuple[str, str]  # recipe and budget
 Runs = dict[Key, dict[str, dict[int, dict[str, Any]]]]  # variant → seed → row
@@ -55,8 +56,9 @@ def ratios(own: dict[int, dict[str, Any]], first: dict[int, dict[str, Any]], gro
 
 def table(runs: Runs) -> str:
     """A row for each variant."""
-    lines = ["| set | budget | model | seeds | F MAE (meV/Å) | to the first | E MAE (meV/atom) | CPU min | steps |"]
-    lines.append("|---" * 9 + "|")
+    heads = ["set", "budget", "model", "seeds", "F MAE (meV/Å)", "to the first", "F RMSE (meV/Å)"]
+    heads += ["E MAE (meV/atom)", "CPU min"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for (recipe, budget), variants in sorted(runs.items()):
         first = next(iter(variants.values()))
         for variant, own in variants.items():
@@ -65,16 +67,19 @@ def table(runs: Runs) -> str:
                 cells = [recipe if group == "all" else f"{recipe}, {group}", budget, variant, str(len(rows))]
                 cells += [_spread([errors(row, FORCES)[group] for row in rows])]
                 cells += [_spread(list(ratios(own, first, group)), digits=2)]
-                cells += [_spread([errors(row, ENERGY)[group] for row in rows])]
+                cells += [_spread([errors(row, name)[group] for row in rows]) for name in (SQUARES, ENERGY)]
                 cells += [f"{np.mean([row['cpu_s'] for row in rows]) / 60:.1f}"]
-                cells += [f"{np.mean([row['steps'] for row in rows]):.0f}"]
                 lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _spread(values: list[float], digits: int | None = None) -> str:
-    mean, spread = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else float("nan")
-    return f"{mean:.3g} ± {spread:.1g}" if digits is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+def _spread(values: Sequence[float], digits: int | None = None) -> str:
+    """Mean ± standard deviation; a value alone has none."""
+    mean = f"{np.mean(values):.3g}" if digits is None else f"{np.mean(values):.{digits}f}"
+    if len(values) < 2:
+        return mean
+    spread = float(np.std(values, ddof=1))
+    return f"{mean} ± {spread:.1g}" if digits is None else f"{mean} ± {spread:.{digits}f}"
 
 
 def figure(runs: Runs) -> Figure:
@@ -110,9 +115,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
     parser.add_argument("--figure", type=Path)
+    parser.add_argument("--recipes", nargs="+", help="of these sets alone, by the stems of their recipes")
+    parser.add_argument("--variants", nargs="+", help="of these variants alone")
     arguments = parser.parse_args()
     text = (arguments.study / "results.jsonl").read_text(encoding="utf-8")
-    runs = runs_of(json.loads(line) for line in text.splitlines())
+    rows = [json.loads(line) for line in text.splitlines()]
+    if arguments.recipes is not None:
+        rows = [row for row in rows if Path(row["recipe"]).stem in arguments.recipes]
+    if arguments.variants is not None:
+        rows = [row for row in rows if row["variant"] in arguments.variants]
+    runs = runs_of(rows)
     sys.stdout.write(table(runs) + "\n")
     if arguments.figure is not None:
         figure(runs).savefig(arguments.figure, dpi=160)
