@@ -17,22 +17,21 @@ import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import structures
 import torch
 from alternate import machine, quartiles
+from compiled_evaluation import CompiledEvaluation
 from peers import OURS
-from torch import Tensor
 from torch._inductor import config
 
 from mlip import Potential
 from mlip.datasets.frame import LabelledFrame
 from mlip.derivatives import evaluate
-from mlip.graph import AtomicGraph
 from mlip.inference import for_inference
-from mlip.training.compiled import CompiledGradients, StepFunction, compiled
+from mlip.training.compiled import CompiledGradients, StepFunction
 from mlip.training.data import collate, sample
 from mlip.training.loss import Loss
 from mlip.training.settings import LossTermSettings
@@ -92,42 +91,16 @@ def training_row(name: str) -> list[str]:
     ]
 
 
-class Evaluation:
-    """Edge vectors and connectivity → energies of the atoms, forces and stress, with the weights as constants."""
-
-    fixed = 0
-
-    def __init__(self, potential: Potential, graph: AtomicGraph) -> None:
-        self.potential, self.graph = potential, graph
-
-    def arguments(self) -> list[Tensor]:
-        """What changes from step to step."""
-        g = self.graph
-        return [g.positions, g.species, g.source, g.target, g.shifts, g.structure]
-
-    def __call__(self, *tensors: Tensor) -> list[Tensor]:
-        names = ("positions", "species", "source", "target", "shifts", "structure")
-        graph = AtomicGraph(**dict(zip(names, tensors, strict=True)), cells=self.graph.cells)
-        found = evaluate(self.potential, graph, stress=True)
-        return [found.atomic_energies, found.forces, found.stress]
-
-
 def evaluation_row(name: str, structure: str) -> list[str]:
     """Energy, forces and stress of one structure."""
     (atoms,) = structures.NAMED[structure]()
     species = sorted(set(atoms.get_chemical_symbols()))
     potential = Potential.from_config(MODELS[name], species).requires_grad_(False)
-    function = Evaluation(potential, potential.graph(atoms))
-    found: list[Any] = []
-    setup = timed(lambda: found.append(compiled(function, function.arguments())))
-
-    def fast() -> Sequence[Tensor]:
-        with torch.no_grad():
-            return found[0](list(function.arguments()))
-
-    error = (fast()[1] - function(*function.arguments())[1]).abs().max()
-    tables = for_inference(potential)
-    cells = compare(setup, lambda: evaluate(tables, function.graph, stress=True), fast)
+    graph = potential.graph(atoms)
+    fast, tables = CompiledEvaluation(potential, graph), for_inference(potential)
+    setup = timed(fast)
+    error = (fast()[1] - evaluate(potential, graph).forces).abs().max()
+    cells = compare(setup, lambda: evaluate(tables, graph, stress=True), fast)
     print(f"{name}, {structure}: largest |ΔF| {float(error):.1e} eV/Å", file=sys.stderr)
     return [name, structure, *cells]
 

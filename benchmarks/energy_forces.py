@@ -8,7 +8,7 @@ One thread, float32 unless ``--dtype`` says otherwise, random weights, process-C
 in a process of its own. NequIP and SevenNet have the hyper-parameters of ours, MACE its own. Ours computes what its
 calculator does, with tables for the radial networks where those repay their making; a row without them stands beside
 it. With ``--keep-memory`` the C library of all sides keeps the memory it frees (see ``alternate.KEEP_MEMORY``).
-``nequip compiled`` is NequIP with AOTInductor; it takes minutes.
+What is compiled (NequIP's by AOTInductor) takes minutes. A preset of either side has its own size and no parity.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from structures import NAMED
 PEERS: dict[str, Callable[[dict[str, str], bool], Worker]] = {
     "nequip": nequip,
     "nequip compiled": partial(nequip, compiled=True),
+    "nequip S": partial(nequip, preset="S"),
+    "nequip S compiled": partial(nequip, preset="S", compiled=True),
     "sevenn": sevenn,
     "mace": lambda task, _: mace(task),
 }
@@ -33,6 +35,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "linear": {},
     "linear, no tables": {"tables": False},
     "depthwise": {"mixing": "depthwise"},
+    "linear, compiled": {"compiled": True},
+    "preset fast, lmax 1": {"preset": "fast", "lmax": 1},
+    "preset fast, compiled": {"preset": "fast", "compiled": True},
+    "preset fast, lmax 1, compiled": {"preset": "fast", "lmax": 1, "compiled": True},
 }
 
 
@@ -58,7 +64,9 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=3)
     parser.add_argument("--keep-memory", action="store_true")
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=["nequip", "sevenn", "mace"])
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument(
+        "--models", nargs="+", choices=list(MODELS), default=["linear", "linear, no tables", "depthwise"]
+    )
     parser.add_argument("--presets", nargs="*", default=[], help="our presets too, beside the peers with parity off")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--parity", choices=("on", "off", "both"), default="both")

@@ -22,10 +22,11 @@ def ours(name: str, task: dict[str, Any], **changes: Any) -> Worker:
     return Worker(name, "worker_mlip.py", {**task, "model": model}, environment=dict(ONE_COMPILER))
 
 
-def nequip(task: dict[str, Any], parity: bool, *, compiled: bool = False) -> Worker:
-    """NequIP, its default radial network (1×128): eager, or as its own compiler makes it."""
-    model = {**NEQUIP, "parity": parity, "compiled": compiled}
-    name = "NequIP, compiled" if compiled else "NequIP"
+def nequip(task: dict[str, Any], parity: bool, *, preset: str | None = None, compiled: bool = False) -> Worker:
+    """NequIP, its default radial network (1×128) or one of its presets: eager, or as its own compiler makes it."""
+    size = {**NEQUIP, "parity": parity} if preset is None else {"preset": preset}
+    model = {**size, "compiled": compiled}
+    name = " ".join(["NequIP", *([] if preset is None else [preset])]) + (", compiled" if compiled else "")
     return Worker(name, "worker_nequip.py", {**task, "model": model}, python_of("nequip"), dict(ONE_COMPILER))
 
 

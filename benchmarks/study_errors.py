@@ -74,7 +74,9 @@ def table(runs: Runs) -> str:
 
 
 def _spread(values: Sequence[float], digits: int | None = None) -> str:
-    """Mean ± standard deviation; a value alone has none."""
+    """Mean ± standard deviation; a value alone has none, and no value nothing."""
+    if not len(values):
+        return ""
     mean = f"{np.mean(values):.3g}" if digits is None else f"{np.mean(values):.{digits}f}"
     if len(values) < 2:
         return mean

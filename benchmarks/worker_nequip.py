@@ -17,7 +17,7 @@ import worker
 from nequip import __version__
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
-from nequip.model import NequIPGNNModel
+from nequip.model import NequIPGNNModel, PresetNequIPGNNModel
 from nequip.utils.global_state import set_global_state
 from task import Task, TrainingStep, asked, facts
 from torch import Tensor, nn
@@ -32,7 +32,8 @@ def main() -> None:
     task = asked()
     compiled = task.model.pop("compiled", False)
     data = prepare(task)
-    model = NequIPGNNModel(
+    build = PresetNequIPGNNModel if "preset" in task.model else NequIPGNNModel
+    model = build(
         seed=1,
         compile_mode="compile" if compiled and task.call == "train" else "eager",
         model_dtype=task.dtype,
