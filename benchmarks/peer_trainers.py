@@ -3,7 +3,7 @@
 NequIP: four layers with 32 features up to l = 2 and no parity (``4x32``), or its own preset S; Adam at 0.01, moving
 average of the weights, mean squared errors of energies per atom and forces with equal coefficients, all as in the
 configurations it ships; the learning rate falls along a cosine to the last epoch, since a plateau is seldom met
-within minutes. MACE: two layers of 64×0e+64×1o, or of 32 channels up to l = 2 (``L2x32``), correlation three; AMSGrad,
+within minutes. MACE: two layers of 64×0e+64×1o, or of 32 channels to l = 2 (``L2x32``), correlation three; AMSGrad,
 moving average, a plateau of a tenth of the epochs, stage two over the last quarter: the flags of its README. Both
 start from the mean energy of the training frames, as ours does, and not from free atoms: minutes do not suffice to
 learn the whole cohesive energy.
