@@ -3,8 +3,8 @@
     for plan in benchmarks/studies/architectures-*.yaml; do python benchmarks/study.py $plan --out study-nets; done
     python benchmarks/study_errors.py study-nets --recipes ethanol aspirin acac zuo-si --figure architectures.png
 
-On the recipe's test frames. A change against the first variant of a recipe and budget is the mean over the seeds of
-the ratio of the two force errors of one seed, with the standard deviation of those ratios.
+On the recipe's test frames. A relative error is the mean over the seeds of the ratio of the two force errors of one
+seed, with the standard deviation of those ratios.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from mlip.md.figures import BLUE, GREEN, GREY, VERMILION, house_style
@@ -54,13 +54,13 @@ def ratios(own: dict[int, dict[str, Any]], first: dict[int, dict[str, Any]], gro
     return np.array([errors(own[s], FORCES)[group] / errors(first[s], FORCES)[group] for s in seeds])
 
 
-def table(runs: Runs) -> str:
-    """A row for each variant."""
-    heads = ["set", "budget", "model", "seeds", "F MAE (meV/Å)", "to the first", "F RMSE (meV/Å)"]
+def table(runs: Runs, against: str | None = None) -> str:
+    """A row for each variant, and its force errors relative to one of them."""
+    heads = ["set", "budget", "model", "seeds", "F MAE (meV/Å)", "relative", "F RMSE (meV/Å)"]
     heads += ["E MAE (meV/atom)", "CPU min"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for (recipe, budget), variants in sorted(runs.items()):
-        first = next(iter(variants.values()))
+        first = variants[against] if against in variants else next(iter(variants.values()))
         for variant, own in variants.items():
             rows = list(own.values())
             for group in errors(rows[0], FORCES):
@@ -101,16 +101,28 @@ def figure(runs: Runs) -> Figure:
 
 
 def _panel(axes: Axes, variants: dict[str, dict[int, dict[str, Any]]]) -> None:
-    for place, own in enumerate(variants.values()):
-        for color, group in zip(COLORS, errors(next(iter(own.values())), FORCES), strict=False):
+    groups = list(errors(next(iter(next(iter(variants.values())).values())), FORCES))
+    for color, group in zip(COLORS, groups, strict=False):
+        for place, own in enumerate(variants.values()):
             values = [errors(row, FORCES)[group] for row in own.values()]
             axes.plot([place] * len(values), values, ".", color=color, markersize=4)
-            axes.plot([place - 0.25, place + 0.25], [np.mean(values)] * 2, color=color)
+            label = group.removeprefix("file ") if len(groups) > 1 and not place else None
+            axes.plot([place - 0.25, place + 0.25], [np.mean(values)] * 2, color=color, label=label)
+    if len(groups) > 1:
+        axes.legend(fontsize=6, loc="lower right")
     axes.set_xticks(range(len(variants)), [name.replace(" ", "\n") for name in variants], fontsize=7)
     axes.set(yscale="log", xmargin=0.12)
+    axes.set_ylim(*_at_least_twofold(*axes.dataLim.intervaly))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+
+
+def _at_least_twofold(low: float, high: float) -> tuple[float, float]:
+    """Limits around the values; a few per cent must not fill a panel."""
+    middle, reach = np.sqrt(low * high), max(np.sqrt(2.2), 1.1 * np.sqrt(high / low))
+    return float(middle / reach), float(middle * reach)
 
 
 def main() -> None:
@@ -119,6 +131,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--recipes", nargs="+", help="of these sets alone, by the stems of their recipes")
     parser.add_argument("--variants", nargs="+", help="of these variants alone")
+    parser.add_argument("--against", help="the variant that the others are compared with; by default the first")
     arguments = parser.parse_args()
     text = (arguments.study / "results.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
@@ -127,7 +140,7 @@ def main() -> None:
     if arguments.variants is not None:
         rows = [row for row in rows if row["variant"] in arguments.variants]
     runs = runs_of(rows)
-    sys.stdout.write(table(runs) + "\n")
+    sys.stdout.write(table(runs, arguments.against) + "\n")
     if arguments.figure is not None:
         figure(runs).savefig(arguments.figure, dpi=160)
 
