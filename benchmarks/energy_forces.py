@@ -30,6 +30,7 @@ PEERS: dict[str, Callable[[dict[str, str], bool], Worker]] = {
     "nequip S compiled": partial(nequip, preset="S", compiled=True),
     "sevenn": sevenn,
     "mace": lambda task, _: mace(task),
+    "mace compiled": lambda task, _: mace(task, compiled=True),
 }
 MODELS: dict[str, dict[str, Any]] = {
     "linear": {},

@@ -4,8 +4,8 @@
     python benchmarks/peer_training.py 3bpa --minutes 20 --seeds 1 --out study-minutes
 
 Each is trained by its own command with what it recommends (`peer_trainers`), with the recipe's frames, free atoms,
-cutoff and batch size. Two short runs tell what an epoch costs; the run then has as many epochs as fit, and its
-schedule ends with them. Rows are appended to ``results.jsonl`` as `study.py` appends ours, and `study_errors.py`
+cutoff and batch size. Short runs on a part of the frames tell what the start and an epoch cost; the run then has
+as many epochs as fit, and its schedule ends with them. Rows are appended to ``results.jsonl`` as `study.py` appends ours, and `study_errors.py`
 prints them side by side.
 """
 
@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from mlip.training.references import run_references
 from mlip.training.sets import load_data
 
 HERE = Path(__file__).parent
+TIMED_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,15 @@ def prepare(recipe: str, folder: Path) -> tuple[Sets, list[LabelledFrame]]:
     data = load_data(settings.data, Loss.from_settings(settings.loss), settings.seed)
     references = run_references(settings.data.e0, data, None)
     folder.mkdir(parents=True, exist_ok=True)
-    test = list(data.test)
+    test, every = list(data.test), max(1, len(data.train) // (TIMED_STEPS * settings.training.batch_size))
+    (folder / "timing").mkdir(exist_ok=True)
     for name, frames in (("train", data.train), ("validation", data.validation), ("test", test)):
         write_frames(frames, folder / f"{name}.extxyz", force=True)
+        write_frames(list(frames)[::every], folder / "timing" / f"{name}.extxyz", force=True)
     energies = ReferenceEnergies(references.values, "explicit")
     shift = float(np.mean([energies.subtract(frame) / len(frame) for frame in data.train]))
-    return Sets(folder, references.values, shift, settings.model.cutoff, settings.training.batch_size), test
+    steps = len(data.train) / settings.training.batch_size
+    return Sets(folder, references.values, shift, settings.model.cutoff, settings.training.batch_size, steps), test
 
 
 def run(command: Sequence[str | Path], log: Path) -> float:
@@ -99,18 +103,23 @@ def log_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".log")
 
 
-def epoch_cost(trainer: Trainer, sets: Sets, folder: Path) -> float:
-    """Seconds of processor time of an epoch: what a run of three takes more than a run of one."""
-    times = [run(trainer.command(sets, fresh(folder), epochs, 1), log_of(folder)) for epochs in (1, 3)]
-    return (times[1] - times[0]) / 2
+def cost(trainer: Trainer, sets: Sets, folder: Path) -> tuple[float, float]:
+    """Seconds of processor time of the start and of an epoch, from one and three epochs of a part of the frames.
+
+    A run before them fills the cache of the compiler, whose time is thereby not counted.
+    """
+    few = replace(sets, folder=sets.folder / "timing", steps=TIMED_STEPS)
+    _, one, three = (run(trainer.command(few, fresh(folder), epochs, 1), log_of(folder)) for epochs in (1, 1, 3))
+    epoch = (three - one) / 2
+    return one - epoch, epoch * sets.steps / TIMED_STEPS
 
 
 def train(trainer: Trainer, sets: Sets, minutes: float, seed: int, folder: Path) -> dict[str, Any]:
     """Train for the minutes; return the time, the epochs and where the model is."""
-    cost = epoch_cost(trainer, sets, folder.with_name(folder.name + "-timing"))
-    epochs = max(2, int(60 * minutes / cost))
+    start, epoch = cost(trainer, sets, folder.with_name(folder.name + "-timing"))
+    epochs = max(2, int((60 * minutes - start) / epoch))
     seconds = run(trainer.command(sets, fresh(folder), epochs, seed), log_of(folder))
-    return {"cpu_s": seconds, "epoch_s": cost, "epochs": epochs}
+    return {"cpu_s": seconds, "start_s": start, "epoch_s": epoch, "epochs": epochs}
 
 
 def test_errors(trainer: Trainer, work: Path, sets: Sets, frames: list[LabelledFrame]) -> dict[str, Any]:

@@ -36,9 +36,10 @@ def sevenn(task: dict[str, Any], parity: bool) -> Worker:
     return Worker("SevenNet", "worker_sevenn.py", {**task, "model": model}, python_of("sevenn"))
 
 
-def mace(task: dict[str, Any]) -> Worker:
+def mace(task: dict[str, Any], *, compiled: bool = False) -> Worker:
     """MACE, two layers, correlation three; it has no switch for parity."""
-    return Worker("MACE 32×0e+1o+2e", "worker_mace.py", {**task, "model": MACE}, python_of("mace"))
+    name, model = "MACE 32×0e+1o+2e" + (", compiled" if compiled else ""), {**MACE, "compiled": compiled}
+    return Worker(name, "worker_mace.py", {**task, "model": model}, python_of("mace"), dict(ONE_COMPILER))
 
 
 def mace_by_rows(task: dict[str, Any]) -> Worker:

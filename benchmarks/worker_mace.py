@@ -2,6 +2,7 @@
 
 Everything else has the defaults of ``mace_run_train``. The Hessian is what ``MACECalculator.get_hessian`` computes:
 by default rows in chunks under ``vmap``; with ``rows: loop`` among the options, MACE's own loop over single rows.
+With ``compiled: true`` an evaluation is what ``MACECalculator(compile_mode="default")`` makes of the model.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from mace import data, modules, tools  # noqa: E402
 from mace.__version__ import __version__  # noqa: E402
 from mace.modules import utils  # noqa: E402
 from mace.tools import torch_geometric  # noqa: E402
+from mace.tools.compile import prepare as prepare_to_compile  # noqa: E402
+from mace.tools.scripts_utils import extract_model  # noqa: E402
 
 CUTOFF = 5.0
 
@@ -34,12 +37,14 @@ def main() -> None:
     task = asked()
     if task.model.pop("rows", "vmap") == "loop":
         utils.compute_hessians_vmap = utils.compute_hessians_loop
+    compiled = task.model.pop("compiled", False)
     torch.set_default_dtype(task.torch_dtype)
     torch.manual_seed(1)
     model, batch = build(task), prepare(task)
     edges = batch["edge_index"].shape[1]
     warm_up = 0 if task.call == "hessian" else 3
-    worker.serve(prepared(task, model, batch), facts(f"mace-torch {__version__}", model, edges), warm_up)
+    call = ahead(model, batch) if compiled else prepared(task, model, batch)
+    worker.serve(call, facts(f"mace-torch {__version__}", model, edges), warm_up)
 
 
 def build(task: Task) -> nn.Module:
@@ -95,6 +100,18 @@ def prepared(task: Task, model: nn.Module, batch: dict[str, Tensor]) -> Callable
     if task.call == "hessian":
         return lambda: call(compute_hessian=True)
     return lambda: call(compute_stress=True)
+
+
+def ahead(model: nn.Module, batch: dict[str, Tensor]) -> Callable[[], object]:
+    """Energy, forces and stress of the compiled model; the compiler runs in the first call."""
+    whole = torch.compile(prepare_to_compile(extract_model)(model=model, map_location="cpu"), fullgraph=True)
+    whole.requires_grad_(False)
+
+    def call() -> object:
+        own = {**batch, **{name: batch[name].clone().requires_grad_() for name in ("node_attrs", "positions")}}
+        return whole(own, compute_stress=True, training=True)
+
+    return call
 
 
 if __name__ == "__main__":
