@@ -3,10 +3,10 @@
 NequIP: four layers with 32 features up to l = 2 and no parity (``4x32``), or its own preset S, compiled as its
 documentation advises; Adam at 0.01, mean squared errors of energies per atom and forces with equal coefficients, all
 as in the configurations it ships; the learning rate falls along a cosine to the last epoch, since a plateau is seldom
-met within minutes, and the weights are averaged over a tenth of the steps, at most a thousand. MACE: two layers of 64×0e+64×1o, or of 32 channels to l = 2 (``L2x32``), correlation three; AMSGrad,
-moving average, a plateau of a tenth of the epochs, stage two over the last quarter: the flags of its README. Both
-start from the mean energy of the training frames, as ours does, and not from free atoms: minutes do not suffice to
-learn the whole cohesive energy.
+met within minutes, and the weights are averaged over a tenth of the steps, at most a thousand. MACE: two layers of
+64×0e+64×1o, or of 32 channels to l = 2 (``L2x32``), correlation three; AMSGrad, moving average, a plateau of a tenth
+of the epochs, stage two over the last quarter: the flags of its README. Both start from the mean energy of the
+training frames, as ours does, and not from free atoms: minutes do not suffice to learn the whole cohesive energy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Sets:
         cutoff: Å.
         batch_size: Frames a step.
         steps: Of an epoch.
+        part: Share of the frames that is in the files of its folder ``timing``.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Sets:
     cutoff: float
     batch_size: int
     steps: float
+    part: float
 
 
 class Trainer(Protocol):

@@ -4,9 +4,9 @@
     python benchmarks/peer_training.py 3bpa --minutes 20 --seeds 1 --out study-minutes
 
 Each is trained by its own command with what it recommends (`peer_trainers`), with the recipe's frames, free atoms,
-cutoff and batch size. Short runs on a part of the frames tell what the start and an epoch cost; the run then has
-as many epochs as fit, and its schedule ends with them. Rows are appended to ``results.jsonl`` as `study.py` appends ours, and `study_errors.py`
-prints them side by side.
+cutoff and batch size. Short runs on a part of the frames tell what the start and an epoch cost; the run then has as
+many epochs as fit, and its schedule ends with them. Rows are appended to ``results.jsonl`` as `study.py` appends
+ours, and `study_errors.py` prints them side by side.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from mlip.training.references import run_references
 from mlip.training.sets import load_data
 
 HERE = Path(__file__).parent
-TIMED_STEPS = 10
+TIMED_STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def prepare(recipe: str, folder: Path) -> tuple[Sets, list[LabelledFrame]]:
         write_frames(list(frames)[::every], folder / "timing" / f"{name}.extxyz", force=True)
     energies = ReferenceEnergies(references.values, "explicit")
     shift = float(np.mean([energies.subtract(frame) / len(frame) for frame in data.train]))
-    steps = len(data.train) / settings.training.batch_size
-    return Sets(folder, references.values, shift, settings.model.cutoff, settings.training.batch_size, steps), test
+    batch = settings.training.batch_size
+    part = len(data.train[::every]) / len(data.train)
+    return Sets(folder, references.values, shift, settings.model.cutoff, batch, len(data.train) / batch, part), test
 
 
 def run(command: Sequence[str | Path], log: Path) -> float:
@@ -108,10 +109,10 @@ def cost(trainer: Trainer, sets: Sets, folder: Path) -> tuple[float, float]:
 
     A run before them fills the cache of the compiler, whose time is thereby not counted.
     """
-    few = replace(sets, folder=sets.folder / "timing", steps=TIMED_STEPS)
+    few = replace(sets, folder=sets.folder / "timing", steps=sets.steps * sets.part)
     _, one, three = (run(trainer.command(few, fresh(folder), epochs, 1), log_of(folder)) for epochs in (1, 1, 3))
     epoch = (three - one) / 2
-    return one - epoch, epoch * sets.steps / TIMED_STEPS
+    return one - epoch, epoch / sets.part
 
 
 def train(trainer: Trainer, sets: Sets, minutes: float, seed: int, folder: Path) -> dict[str, Any]:

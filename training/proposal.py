@@ -25,7 +25,7 @@ from mlip.training.settings import TrainingSettings
 
 _FEW, _MANY = 14, 75  # neighbours at 5 Å below which 6 Å, and above which 4.5 Å, is proposed
 _RUNGS = {"fast": ("small", 60), "small": ("medium", 1500)}  # the next preset, taken above so many epochs
-_WEIGHTS = {"energy": 1.0, "forces": 100.0, "stress": 1000.0}
+_WEIGHTS = {"energy": 100.0, "forces": 100.0, "stress": 1000.0}
 _UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
 
 

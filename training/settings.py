@@ -350,7 +350,7 @@ class TrainingSettings(Settings):
     model: ModelSettings = Field(description="The network; its cutoff (Å) is the one thing to choose.")
     data: DataSettings = Field(description="The labelled frames.")
     loss: list[LossTermSettings] = Field(
-        default=[LossTermSettings(target="energy", weight=1.0), LossTermSettings(target="forces", weight=100.0)],
+        default=[LossTermSettings(target="energy", weight=100.0), LossTermSettings(target="forces", weight=100.0)],
         min_length=1,
         description="Terms, in eV/atom, eV/Å and eV/Å³.",
     )

@@ -125,7 +125,7 @@ def test_smallest_configuration_is_a_path_and_a_cutoff(smallest):
     assert settings.model.cutoff == 4.0
     assert settings.data.train[0].path == "frames.xyz"
     assert settings.run.name == "smallest"
-    assert [(t.target, t.weight) for t in settings.loss] == [("energy", 1.0), ("forces", 100.0)]
+    assert [(t.target, t.weight) for t in settings.loss] == [("energy", 100.0), ("forces", 100.0)]
 
 
 def test_overrides_win_over_the_file(smallest):
