@@ -23,6 +23,7 @@ from mlip.training.load import validate
 from mlip.training.paths import resolve
 from mlip.training.settings import TrainingSettings
 
+_STEP = 128  # atoms of a step, at most five frames: of large frames few give more steps, and smaller errors
 _FEW, _MANY = 14, 75  # neighbours at 5 Å below which 6 Å, and above which 4.5 Å, is proposed
 _RUNGS = {"fast": ("small", 60), "small": ("medium", 1500)}  # the next preset, taken above so many epochs
 _WEIGHTS = {"energy": 100.0, "forces": 100.0, "stress": 1000.0}
@@ -81,7 +82,7 @@ def propose(
     tests: Sequence[str] = (),
     cutoff: float | None = None,
     minutes: float = 30.0,
-    batch_size: int = 5,
+    batch_size: int | None = None,
     head: str = "",
 ) -> Proposal:
     """Read the frames, choose, and time a few steps of the model that was chosen.
@@ -91,7 +92,7 @@ def propose(
         tests: Files to evaluate at the end.
         cutoff: Å; None: 5, or 6 where neighbours are few, or 4.5 where they are many.
         minutes: Length of the run.
-        batch_size: Frames per step; at most a tenth of the frames.
+        batch_size: Frames per step, at most a tenth of the frames; None: up to five that hold some 128 atoms.
         head: A first line of the text.
 
     Raises:
@@ -116,7 +117,7 @@ def propose(
         validation=_validation(len(bulk)),
         isolated=sorted({f.composition for f in frames if f.is_isolated_atom and f.energy is not None}),
         targets=targets,
-        batch_size=max(1, min(batch_size, len(bulk) // 10)),
+        batch_size=max(1, min(_batch_size(bulk) if batch_size is None else batch_size, len(bulk) // 10)),
         minutes=minutes,
     )
     choices, cost = _with_preset(choices, bulk)
@@ -136,6 +137,10 @@ def _cutoff(frames: Sequence[LabelledFrame]) -> float:
     if neighbors > _MANY:
         return 4.5
     return 6.0 if neighbors < _FEW and frames[0].atoms.pbc.all() and not in_dummy_box(frames[0].atoms) else 5.0
+
+
+def _batch_size(frames: Sequence[LabelledFrame]) -> int:
+    return min(5, round(_STEP * len(frames) / sum(len(frame) for frame in frames)))
 
 
 def _validation(count: int) -> float:
@@ -204,7 +209,7 @@ def _text(choices: _Choices, summary: SetSummary, cost: Forecast, head: str) -> 
         "training:",
         "  max_epochs: null",
         f"  max_minutes: {choices.minutes:g}".ljust(28) + "# the learning rate lands at zero after so many",
-        f"  batch_size: {choices.batch_size}",
+        f"  batch_size: {choices.batch_size}".ljust(28) + "# frames a step; fewer give more steps in the same time",
     ]
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
@@ -76,6 +77,18 @@ def test_a_molecule_in_an_empty_box_loses_the_box(label, here):
     write(here / "boxed.xyz", frames)
     found = propose([make_entry(str(here / "boxed.xyz"))], minutes=0.01)
     assert found.settings.data.train[0].pbc is False
+
+
+@pytest.mark.parametrize(("repeat", "frames", "batch"), [((1, 1, 1), 60, 5), ((4, 4, 4), 30, 2), ((6, 6, 5), 12, 1)])
+def test_large_frames_come_few_at_a_time(label, here, repeat, frames, batch):
+    crystal = bulk("Cu", a=3.7) * repeat
+    rng = np.random.default_rng(3)
+    moved = [crystal.copy() for _ in range(frames)]
+    for atoms in moved:
+        atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+    write(here / "sized.xyz", [label(atoms) for atoms in moved])
+    found = propose([make_entry(str(here / "sized.xyz"))], minutes=0.01)
+    assert found.settings.training.batch_size == batch
 
 
 def test_neighbours_are_counted(copper):
