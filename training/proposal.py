@@ -25,7 +25,7 @@ from mlip.training.settings import TrainingSettings
 
 _STEP = 128  # atoms of a step, at most five frames: of large frames few give more steps, and smaller errors
 _FEW, _MANY = 14, 75  # neighbours at 5 Å below which 6 Å, and above which 4.5 Å, is proposed
-_RUNGS = {"fast": ("small", 60), "small": ("medium", 1500)}  # the next preset, taken above so many epochs
+_RUNGS = {"fast": ("small", 2_000), "small": ("medium", 100_000)}  # the next preset, taken above so many steps
 _WEIGHTS = {"energy": 100.0, "forces": 100.0, "stress": 1000.0}
 _UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
 
@@ -163,7 +163,7 @@ def _read_as(entry: DatasetEntry, found: FrameList) -> tuple[DatasetEntry, list[
 def _with_preset(choices: _Choices, frames: Sequence[LabelledFrame]) -> tuple[_Choices, Forecast]:
     """The largest preset that the minutes allow, by timing each from the fastest on."""
     cost = _cost(choices, frames)
-    while choices.preset in _RUNGS and cost.run_epochs > _RUNGS[choices.preset][1]:
+    while choices.preset in _RUNGS and cost.run_epochs * cost.steps_per_epoch > _RUNGS[choices.preset][1]:
         choices = replace(choices, preset=_RUNGS[choices.preset][0])
         cost = _cost(choices, frames)
     return choices, cost
