@@ -352,11 +352,12 @@ def test_curvature_is_learnt_and_forces_are_kept(settings, labelled):
     """Frames far from rest say little about a crystal at rest; D(q) from its primitive cell does."""
     options = {"max_epochs": 30, "batch_size": 3, "validate_every": 30}
     model = {"num_channels": 8, "lmax": 2}
+    loss = [{"target": "energy", "weight": 1.0}, {"target": "forces", "weight": 100.0}]  # what a weight of 1 is beside
     rows = []
     for name, weight in (("without", 1e-9), ("with", 1.0)):
-        data = {"path": labelled, "target": "dynamical_matrix"}
-        hessian = {"data": data, "weight": weight, "norm": "mae"}
-        result = train(settings(training=options, model=model, hessian=hessian, run={"name": name}), console=QUIET)
+        hessian = {"data": {"path": labelled, "target": "dynamical_matrix"}, "weight": weight, "norm": "mae"}
+        run = {"training": options, "model": model, "loss": loss, "hessian": hessian, "run": {"name": name}}
+        result = train(settings(**run), console=QUIET)
         rows.append(result.rows[-1])
     assert rows[1]["val_hessian_mae_meV_per_A2"] < 0.25 * rows[0]["val_hessian_mae_meV_per_A2"]
     assert rows[1]["val_frequency_mae_THz"] < 0.25 * rows[0]["val_frequency_mae_THz"]
