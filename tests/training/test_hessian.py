@@ -352,7 +352,7 @@ def test_curvature_is_learnt_and_forces_are_kept(settings, labelled):
     """Frames far from rest say little about a crystal at rest; D(q) from its primitive cell does."""
     options = {"max_epochs": 30, "batch_size": 3, "validate_every": 30}
     model = {"num_channels": 8, "lmax": 2}
-    loss = [{"target": "energy", "weight": 1.0}, {"target": "forces", "weight": 100.0}]  # what a weight of 1 is beside
+    loss = [{"target": "energy", "weight": 1.0}, {"target": "forces", "weight": 100.0}]  # beside a weight of 1
     rows = []
     for name, weight in (("without", 1e-9), ("with", 1.0)):
         hessian = {"data": {"path": labelled, "target": "dynamical_matrix"}, "weight": weight, "norm": "mae"}
