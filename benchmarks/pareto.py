@@ -2,7 +2,7 @@
 
     python benchmarks/study.py benchmarks/studies/presets.yaml --out study
     python benchmarks/pareto.py study --out pareto
-    python benchmarks/pareto.py study --peers peers.jsonl --out pareto
+    python benchmarks/pareto.py study --peers benchmarks/studies/peers.jsonl --out pareto
 
 Reads ``study/results.jsonl`` and the models beside it, times energy, forces and stress of each variant as the
 calculator computes them (float32, one thread, process-CPU time, variants in turn), and writes a table and a figure:
@@ -128,15 +128,15 @@ def figure(points: Sequence[Point]) -> Figure:
             for point in mine:
                 color = VERMILION if point.peer else BLUE
                 axes.plot([point.time] * len(point.errors), point.errors, ".", color=color, ms=5)
-                axes.annotate(
-                    point.variant, (point.time, point.error), (4, 3), textcoords="offset points", fontsize=7.5
-                )
+                side: dict[str, Any] = {"xytext": (-4, 3), "ha": "right"} if point.peer else {"xytext": (4, 3)}
+                place = (point.time, point.error)
+                axes.annotate(point.variant, place, textcoords="offset points", fontsize=7.5, **side)
             best = front([p for p in mine if not p.peer])
             axes.plot([p.time for p in best], [p.error for p in best], color=GREY, lw=0.8, zorder=0)
             axes.set(xscale="log", yscale="log", xlabel="CPU time (µs per atom)", title=recipe)
             axes.set(ylabel="force RMSE (meV/Å)", xmargin=0.15)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+            for axis, marks in ((axes.xaxis, (1, 2, 5)), (axes.yaxis, (1, 1.5, 2, 3, 5, 7))):
+                axis.set_major_locator(LogLocator(subs=marks))
                 axis.set_major_formatter(StrMethodFormatter("{x:g}"))
                 axis.set_minor_locator(NullLocator())
     return found
