@@ -7,7 +7,8 @@
 Reads ``study/results.jsonl`` and the models beside it, times energy, forces and stress of each variant as the
 calculator computes them (float32, one thread, process-CPU time, variants in turn), and writes a table and a figure:
 a point for each seed, the front through the medians. ``--peers`` adds rows of other packages, one JSON object a line
-with ``recipe``, ``variant``, ``forces_rmse_meV_per_A`` and ``us_per_atom``, measured on the same machine.
+with ``recipe``, ``variant``, ``forces_rmse_meV_per_A``, and how often a variant of ours (``beside``) fits into it:
+``ratio``, as `energy_forces.py` measures it, both in turns.
 """
 
 from __future__ import annotations
@@ -165,8 +166,10 @@ def main() -> None:
     keep_freed_memory()  # as the command line does
     torch.set_num_threads(1)
     points = study_points(arguments.study, arguments.rounds)
+    times = {(point.recipe, point.variant): point.time for point in points}
     for row in lines(arguments.peers) if arguments.peers else []:
-        points.append(Point(row["recipe"], row["variant"], (row[ERROR],), row["us_per_atom"], peer=True))
+        time = row["ratio"] * times[row["recipe"], row["beside"]]
+        points.append(Point(row["recipe"], row["variant"], (row[ERROR],), time, peer=True))
     arguments.out.mkdir(parents=True, exist_ok=True)
     text = table(points)
     (arguments.out / "pareto.md").write_text(text, encoding="utf-8")
