@@ -81,7 +81,7 @@ class NequIP:
         transforms = "nequip.data.transforms."
         to_types = {symbol: symbol for symbol in species}
         error = {"coeffs": {"per_atom_energy_mae": 1.0, "forces_mae": 1.0}}
-        decay = 1.0 - max(1e-3, 10.0 / (epochs * sets.steps))
+        averaged = min(1000.0, max(10.0, 0.1 * epochs * sets.steps))
         best = {"monitor": "val0_epoch/weighted_sum", "dirpath": str(work.resolve()), "filename": "best"}
         return {
             "run": ["train"],
@@ -116,7 +116,7 @@ class NequIP:
             },
             "training_module": {
                 "_target_": "nequip.train.EMALightningModule",
-                "ema_decay": max(decay, 0.9),
+                "ema_decay": 1.0 - 1.0 / averaged,
                 "loss": {
                     "_target_": "nequip.train.EnergyForceLoss",
                     "per_atom_energy": True,

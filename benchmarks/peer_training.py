@@ -69,14 +69,14 @@ def prepare(recipe: str, folder: Path) -> tuple[Sets, list[LabelledFrame]]:
     data = load_data(settings.data, Loss.from_settings(settings.loss), settings.seed)
     references = run_references(settings.data.e0, data, None)
     folder.mkdir(parents=True, exist_ok=True)
-    test, every = list(data.test), max(1, len(data.train) // (TIMED_STEPS * settings.training.batch_size))
+    batch, test = settings.training.batch_size, list(data.test)
+    every = max(1, len(data.train) // (TIMED_STEPS * batch))
     (folder / "timing").mkdir(exist_ok=True)
     for name, frames in (("train", data.train), ("validation", data.validation), ("test", test)):
         write_frames(frames, folder / f"{name}.extxyz", force=True)
         write_frames(list(frames)[::every], folder / "timing" / f"{name}.extxyz", force=True)
     energies = ReferenceEnergies(references.values, "explicit")
     shift = float(np.mean([energies.subtract(frame) / len(frame) for frame in data.train]))
-    batch = settings.training.batch_size
     part = len(data.train[::every]) / len(data.train)
     return Sets(folder, references.values, shift, settings.model.cutoff, batch, len(data.train) / batch, part), test
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -21,12 +21,11 @@ from mlip.graph import neighbor_pairs
 from mlip.training.forecast import Forecast, forecast
 from mlip.training.load import validate
 from mlip.training.paths import resolve
-from mlip.training.settings import TrainingSettings
+from mlip.training.settings import WEIGHTS, TrainingSettings
 
 _STEP = 128  # atoms of a step, at most five frames: of large frames few give more steps, and smaller errors
 _FEW, _MANY = 14, 75  # neighbours at 5 Å below which 6 Å, and above which 4.5 Å, is proposed
 _RUNGS = {"fast": ("small", 2_000), "small": ("medium", 100_000)}  # the next preset, taken above so many steps
-_WEIGHTS = {"energy": 100.0, "forces": 100.0, "stress": 1000.0}
 _UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
 
 
@@ -62,7 +61,7 @@ class _Choices:
     preset: str
     validation: float
     isolated: list[str]
-    targets: list[str]
+    targets: list[Literal["energy", "forces", "stress"]]
     batch_size: int
     minutes: float
 
@@ -71,7 +70,7 @@ class _Choices:
         return {
             "model": {"preset": self.preset, "cutoff": self.cutoff},
             "data": {"train": [entry.model_dump() for entry in self.entries], "validation": self.validation},
-            "loss": [{"target": target, "weight": _WEIGHTS[target]} for target in self.targets],
+            "loss": [{"target": target, "weight": WEIGHTS[target]} for target in self.targets],
             "training": {"max_epochs": None, "max_minutes": self.minutes, "batch_size": self.batch_size},
         }
 
@@ -82,7 +81,6 @@ def propose(
     tests: Sequence[str] = (),
     cutoff: float | None = None,
     minutes: float = 30.0,
-    batch_size: int | None = None,
     head: str = "",
 ) -> Proposal:
     """Read the frames, choose, and time a few steps of the model that was chosen.
@@ -92,7 +90,6 @@ def propose(
         tests: Files to evaluate at the end.
         cutoff: Å; None: 5, or 6 where neighbours are few, or 4.5 where they are many.
         minutes: Length of the run.
-        batch_size: Frames per step, at most a tenth of the frames; None: up to five that hold some 128 atoms.
         head: A first line of the text.
 
     Raises:
@@ -102,7 +99,7 @@ def propose(
     frames = [frame for found in lists for frame in found]
     summary = summarise(frames, ", ".join(entry.path for entry in entries), cutoff or 5.0)
     bulk = [frame for frame in frames if not frame.is_isolated_atom]
-    targets = [name for name in _WEIGHTS if any(getattr(frame, name) is not None for frame in bulk)]
+    targets = [name for name in WEIGHTS if any(getattr(frame, name) is not None for frame in bulk)]
     if not targets:
         raise InputError("no frame has an energy, forces or stress", file=entries[0].path, mend="--key energy=NAME")
     read = [_read_as(entry, found) for entry, found in zip(entries, lists, strict=True)]
@@ -117,7 +114,7 @@ def propose(
         validation=_validation(len(bulk)),
         isolated=sorted({f.composition for f in frames if f.is_isolated_atom and f.energy is not None}),
         targets=targets,
-        batch_size=max(1, min(_batch_size(bulk) if batch_size is None else batch_size, len(bulk) // 10)),
+        batch_size=_batch_size(bulk),
         minutes=minutes,
     )
     choices, cost = _with_preset(choices, bulk)
@@ -140,7 +137,9 @@ def _cutoff(frames: Sequence[LabelledFrame]) -> float:
 
 
 def _batch_size(frames: Sequence[LabelledFrame]) -> int:
-    return min(5, round(_STEP * len(frames) / sum(len(frame) for frame in frames)))
+    """Up to five that hold some 128 atoms, at most a tenth of the frames."""
+    fitting = round(_STEP * len(frames) / sum(len(frame) for frame in frames))
+    return max(1, min(5, fitting, len(frames) // 10))
 
 
 def _validation(count: int) -> float:
@@ -203,7 +202,7 @@ def _text(choices: _Choices, summary: SetSummary, cost: Forecast, head: str) -> 
     for target in choices.targets:
         count = f"{summary.labels[target]} of {summary.frames} frames"
         lines.append(
-            f"  - {{target: {target}, weight: {_WEIGHTS[target]:g}}}".ljust(42) + f"# {_UNITS[target]}; {count}"
+            f"  - {{target: {target}, weight: {WEIGHTS[target]:g}}}".ljust(42) + f"# {_UNITS[target]}; {count}"
         )
     lines += [
         "training:",

@@ -146,6 +146,10 @@ def _is_number(text: str) -> bool:
 _OF_FIELD = ("polarization", "born_charges", "polarizability")
 
 
+# Of squared errors in eV/atom, eV/Å and eV/Å³: what is proposed where nothing is chosen.
+WEIGHTS: dict[Literal["energy", "forces", "stress"], float] = {"energy": 100.0, "forces": 100.0, "stress": 1000.0}
+
+
 class LossTermSettings(Settings):
     """One term of the loss: weight × norm of (prediction − label), averaged over all labels of a batch."""
 
@@ -350,7 +354,7 @@ class TrainingSettings(Settings):
     model: ModelSettings = Field(description="The network; its cutoff (Å) is the one thing to choose.")
     data: DataSettings = Field(description="The labelled frames.")
     loss: list[LossTermSettings] = Field(
-        default=[LossTermSettings(target="energy", weight=100.0), LossTermSettings(target="forces", weight=100.0)],
+        default=[LossTermSettings(target=target, weight=WEIGHTS[target]) for target in ("energy", "forces")],
         min_length=1,
         description="Terms, in eV/atom, eV/Å and eV/Å³.",
     )
