@@ -1,6 +1,7 @@
 """`mlip init`: what it writes can be trained, says what was seen, and forecasts what was measured."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,8 +18,8 @@ from ase.io import read, write
 from mlip import configs
 from mlip.__main__ import COMMANDS, main
 from mlip.datasets.entry import make_entry
-from mlip.training import load_settings
-from mlip.training.forecast import forecast
+from mlip.training import load_settings, proposal
+from mlip.training.forecast import Forecast, forecast
 from mlip.training.load import validate
 from mlip.training.proposal import mean_neighbors, propose
 from mlip.training.schema import FILE, json_schema
@@ -89,6 +90,14 @@ def test_large_frames_come_few_at_a_time(label, here, repeat, frames, batch):
     write(here / "sized.xyz", [label(atoms) for atoms in moved])
     found = propose([make_entry(str(here / "sized.xyz"))], minutes=0.01)
     assert found.settings.training.batch_size == batch
+
+
+@pytest.mark.parametrize(("minutes", "preset"), [(1, "fast"), (10, "small"), (300, "medium")])
+def test_the_preset_grows_with_the_steps(copper, monkeypatch, minutes, preset):
+    """600 steps a minute: below 2000 the smallest, above 100 000 the third."""
+    cost = Forecast(0.1, 10, 1, 5, math.inf, minutes, memory=0, parameters=1, neighbors=12)
+    monkeypatch.setattr(proposal, "forecast", lambda *_: cost)
+    assert proposal.propose([make_entry(str(copper))], minutes=minutes).settings.model.preset == preset
 
 
 def test_neighbours_are_counted(copper):
