@@ -16,7 +16,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "nequip": {
         "fast": {"num_layers": 2, "num_channels": (64, 32), "lmax": 2},
         "small": {"num_layers": 3, "num_channels": (64, 32), "lmax": 2},
-        "medium": {"num_layers": 4, "num_channels": (64, 48), "lmax": 2},
+        "medium": {"num_layers": 3, "num_channels": (64, 32), "lmax": 3},
         "large": {"num_layers": 4, "num_channels": (128, 64), "lmax": 3, "parity": True},
     },
     "equiformer": {

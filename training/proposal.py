@@ -25,7 +25,7 @@ from mlip.training.settings import WEIGHTS, TrainingSettings
 
 _STEP = 128  # atoms of a step, at most five frames: of large frames few give more steps, and smaller errors
 _FEW, _MANY = 14, 75  # neighbours at 5 Å below which 6 Å, and above which 4.5 Å, is proposed
-_RUNGS = {"fast": ("small", 2_000), "small": ("medium", 100_000)}  # the next preset, taken above so many steps
+_RUNGS = {"fast": ("small", 2_000), "small": ("medium", 5_000)}  # the next preset, taken above so many steps
 _UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
 
 

@@ -92,9 +92,9 @@ def test_large_frames_come_few_at_a_time(label, here, repeat, frames, batch):
     assert found.settings.training.batch_size == batch
 
 
-@pytest.mark.parametrize(("minutes", "preset"), [(1, "fast"), (10, "small"), (300, "medium")])
+@pytest.mark.parametrize(("minutes", "preset"), [(1, "fast"), (5, "small"), (15, "medium")])
 def test_the_preset_grows_with_the_steps(copper, monkeypatch, minutes, preset):
-    """600 steps a minute: below 2000 the smallest, above 100 000 the third."""
+    """600 steps a minute: below 2000 the smallest, above 5000 the third."""
     cost = Forecast(0.1, 10, 1, 5, math.inf, minutes, memory=0, parameters=1, neighbors=12)
     monkeypatch.setattr(proposal, "forecast", lambda *_: cost)
     assert proposal.propose([make_entry(str(copper))], minutes=minutes).settings.model.preset == preset
