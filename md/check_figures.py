@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlip.md.dynamics_figures import COLOURS
-from mlip.md.figures import BLUE, GREEN, GREY, VERMILION, house_style
+from mlip.md.figures import BLUE, GREEN, GREY, ORANGE, VERMILION, house_style
 
 if TYPE_CHECKING:
     from mlip.md.checking import CheckResult
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def check_figure(result: CheckResult) -> Figure:
     """Measured over allowed for every check; pair curves; the bond stretch; the energy in dynamics."""
     with house_style():
-        figure = Figure(figsize=(9.6, 0.26 * len(result.checks) + 1.2), layout="constrained")
+        rows = len(result.checks) + len(result.warnings)
+        figure = Figure(figsize=(9.6, 0.26 * rows + 1.2), layout="constrained")
         halves: Any = figure.subfigures(1, 2, width_ratios=(1.35, 1))
         left, right = halves
         _table(left.subplots(), result)
@@ -25,25 +26,36 @@ def check_figure(result: CheckResult) -> Figure:
         _pairs(top, result)
         _stretch(middle, result)
         _energy(bottom, result)
-        verdict = "all checks passed" if result.passed else "checks failed"
         figure.suptitle(
-            f"{result.atoms.get_chemical_formula()}, {result.precision}: {verdict}", x=0.01, ha="left", fontsize=11
+            f"{result.atoms.get_chemical_formula()}, {result.precision}: {_verdict(result)}",
+            x=0.01,
+            ha="left",
+            fontsize=11,
         )
     return figure
 
 
+def _verdict(result: CheckResult) -> str:
+    warned = sum(not warning.passed for warning in result.warnings)
+    verdict = "all checks passed" if result.passed else "checks failed"
+    return verdict + (f", {warned} warning{'s' * (warned > 1)}" if warned else "")
+
+
 def _table(axis: Any, result: CheckResult) -> None:
-    ratios = [max(abs(c.value) / c.limit if c.limit else abs(c.value), 1e-8) for c in result.checks]
+    """Every check, and below them what only warns."""
+    rows = [*result.checks, *result.warnings]
+    ratios = [max(abs(c.value) / c.limit if c.limit else abs(c.value), 1e-8) for c in rows]
     ratios = [r if np.isfinite(r) else 1e8 for r in ratios]
     y = np.arange(len(ratios))[::-1]
-    colours = [GREEN if c.passed else VERMILION for c in result.checks]
+    wrong = [VERMILION] * len(result.checks) + [ORANGE] * len(result.warnings)
+    colours = [GREEN if c.passed else colour for c, colour in zip(rows, wrong, strict=True)]
     axis.hlines(y, 1e-8, np.clip(ratios, None, 1e4), color=colours, lw=1.2, alpha=0.5)
     axis.scatter(np.clip(ratios, None, 1e4), y, color=colours, s=26, zorder=3)
     axis.axvline(1, color=GREY, lw=1, ls="--")
     axis.set_xscale("log")
-    axis.set_yticks(y, [c.name for c in result.checks])
+    axis.set_yticks(y, [c.name for c in rows])
     axis.set(xlim=(1e-8, 2e4), ylim=(-0.7, len(y) - 0.3), xlabel="measured / allowed")
-    for c, ratio, height in zip(result.checks, ratios, y, strict=True):
+    for c, ratio, height in zip(rows, ratios, y, strict=True):
         inside = ratio > 1e1
         axis.annotate(
             f"{c.value:.1e} {c.unit}".replace("relative", "").strip(),

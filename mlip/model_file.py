@@ -93,10 +93,12 @@ def _refuse_giant(settings: AnySettings, tensors: dict[str, torch.Tensor]) -> No
 
 def _refuse_impossible(normalization: Normalization) -> None:
     """Sizes that no training data have."""
-    positive = ("avg_num_neighbors", "energy_scale", "message_scale")
-    numbers = {name: float(getattr(normalization, name)) for name in (*positive, "energy_shift")}
-    numbers |= {f"e0.{symbol}": float(value) for symbol, value in normalization.e0.items()}
-    for name, value in numbers.items():
+    sizes = ("avg_num_neighbors", "energy_scale", "message_scale")
+    positive = {name: float(getattr(normalization, name)) for name in sizes}
+    positive |= {f"min_distance.{pair}": float(value) for pair, value in normalization.min_distance.items()}
+    others = {"energy_shift": float(normalization.energy_shift)}
+    others |= {f"e0.{symbol}": float(value) for symbol, value in normalization.e0.items()}
+    for name, value in (positive | others).items():
         if not math.isfinite(value) or (name in positive and value <= 0):
             raise InputError(f"{value} is no possible value", key=name)
 

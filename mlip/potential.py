@@ -17,6 +17,7 @@ from mlip.exchange import Exchange
 from mlip.graph import AtomicGraph, build_graph
 from mlip.nn.anisotropy import Breaking
 from mlip.nn.breaking import breaking_tensors, given_tensors
+from mlip.nn.closest_approach import ClosestApproach
 from mlip.nn.equiformer import Equiformer
 from mlip.nn.features import Features
 from mlip.nn.nequip import NequIP
@@ -41,6 +42,8 @@ class Normalization:
         message_scale: Size of the sum of messages before anything is learnt: 0.25 suits molecules, where sums
             over alike neighbours are coherent; crystals, where they cancel, want more.
         e0: Energy of each isolated atom, eV; zero where not given.
+        min_distance: Smallest distance by pair of species, Å, ``{"O-Si": 1.6}``: with ``zbl``, the network sees none
+            much shorter. Empty, as in files from before it was kept: it sees them all.
     """
 
     avg_num_neighbors: float = 16.0
@@ -48,6 +51,7 @@ class Normalization:
     energy_shift: float = 0.0
     message_scale: float = 0.25
     e0: Mapping[str, float] = field(default_factory=dict)
+    min_distance: Mapping[str, float] = field(default_factory=dict)
 
 
 class Reference(nn.Module):
@@ -109,6 +113,8 @@ class Potential(nn.Module):
         )
         self.reference = Reference(self.species, self.normalization)
         self.zbl = ZBL(self.species) if settings.zbl else None
+        shortest = self.normalization.min_distance if settings.zbl else {}
+        self.closest_approach = ClosestApproach(self.species, shortest) if shortest else None
         self.eval()  # dropout is for those who ask for it by train()
 
     @classmethod
@@ -219,6 +225,8 @@ class Potential(nn.Module):
         structure = torch.cat([graph.structure, lone + graph.num_structures])
         exchange = exchange or Exchange(graph.source, graph.target, nodes.shape[0])
         breaking = self._breaking(graph)
+        if self.closest_approach is not None:
+            edge_vectors = self.closest_approach(edge_vectors, *_ends(graph))
         output: NetworkOutput = self.network(edge_vectors, nodes, exchange, structure, node_input, breaking)
         return output
 
@@ -271,11 +279,8 @@ class Potential(nn.Module):
         forces = output.forces.split([graph.num_atoms, output.forces.shape[0] - graph.num_atoms])[0]
         return forces * self.reference.scale.to(forces.dtype)
 
-    @staticmethod
-    def _repulsion(zbl: ZBL, edge_vectors: Tensor, graph: AtomicGraph) -> Tensor:
-        source = graph.species.index_select(0, graph.source)
-        target = graph.species.index_select(0, graph.target)
-        pairs = zbl(edge_vectors, source, target).to(torch.float64)
+    def _repulsion(self, zbl: ZBL, edge_vectors: Tensor, graph: AtomicGraph) -> Tensor:
+        pairs = zbl(edge_vectors, *_ends(graph), self.closest_approach).to(torch.float64)
         return pairs.new_zeros(graph.num_atoms).index_add(0, graph.target, pairs)
 
     def evaluate(
@@ -314,6 +319,11 @@ class Potential(nn.Module):
             "units": {"energy": "eV", "length": "Ang"},
             "metadata": self.metadata,
         }
+
+
+def _ends(graph: AtomicGraph) -> tuple[Tensor, Tensor]:
+    """Species of the sources and of the targets, (E,) each."""
+    return graph.species.index_select(0, graph.source), graph.species.index_select(0, graph.target)
 
 
 def _untrained(settings: AnySettings, normalization: Normalization) -> dict[str, Any]:

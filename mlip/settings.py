@@ -192,7 +192,9 @@ class ModelSettings(StrictModel):
     anisotropy: AnisotropySettings | None = Field(
         None, description="what may break the symmetry: relaxed weights, an electric field, or domain variants"
     )
-    zbl: bool = Field(False, description="add the Ziegler–Biersack–Littmark repulsion at short range")
+    zbl: bool = Field(
+        False, description="nuclear repulsion (ZBL); the network sees no atoms much closer than its training data"
+    )
     seed: int = Field(1, ge=0, description="seed of the initial weights")
 
     @model_validator(mode="before")

@@ -37,6 +37,11 @@ class Coverage:
         self._energies.add([frame.energy / len(frame)] if known and frame.energy is not None else [])
         self._largest = _larger(self._largest, frame)
 
+    @property
+    def min_distance(self) -> dict[str, float]:
+        """Smallest distance by pair of species, Å, ``{"O-Si": 1.6}``."""
+        return dict(self._shortest)
+
     def to_dict(self) -> dict[str, Any]:
         """The ranges that ``mlip.ranges.TrainingRanges`` reads.
 
@@ -46,7 +51,7 @@ class Coverage:
             the largest volume; keys without data are left out.
         """
         ranges = {
-            "min_distance": self._shortest,
+            "min_distance": self.min_distance,
             "neighbors": _range(self._neighbors),
             "volume_per_atom": _range(self._volumes),
             "energy_per_atom": _range(self._energies),

@@ -20,7 +20,7 @@ def compute_normalization(train: FrameSet, e0: Mapping[str, float]) -> Normaliza
 
     Returns:
         Mean neighbours of an atom; rms force component × 1 Å (spread of the energies per atom where there are
-        no forces); mean energy per atom above E0.
+        no forces); mean energy per atom above E0; smallest distances.
     """
     edges, atoms = int(train.samples.num_edges.sum()), int(train.samples.num_atoms.sum())
     binding = binding_energies(train.frames, e0)
@@ -29,6 +29,7 @@ def compute_normalization(train: FrameSet, e0: Mapping[str, float]) -> Normaliza
         energy_scale=_scale(rms_force(train.frames), binding),
         energy_shift=float(binding.mean()) if binding.size else 0.0,
         e0=dict(e0),
+        min_distance=train.coverage.min_distance,
     )
 
 

@@ -36,10 +36,19 @@ class RunReferences:
         shown = ", ".join(f"{symbol} {value:.4f}" for symbol, value in self.values.items())
         return [f"E0 ({self.origin}): {shown} eV", *(f"  {note}" for note in self.notes)]
 
-    def with_sizes_of(self, start: Potential) -> Normalization:
-        """For fine-tuning: the weights were trained with the old sizes, so only E0 is new."""
+    def with_sizes_of(self, start: Potential, min_distance: Mapping[str, float]) -> Normalization:
+        """For fine-tuning: the weights were trained with the old sizes, so only E0 is new, and distances never seen.
+
+        Args:
+            start: The model that is fine-tuned.
+            min_distance: Smallest distance by pair of species in the new data, Å.
+        """
         shift = torch.as_tensor(start.reference.shift).item()  # learnt: not what the header started from
-        return replace(start.normalization, energy_shift=shift, e0=self.values)
+        # files from before normalisation kept them have them among the ranges
+        shortest = dict(start.normalization.min_distance or start.metadata.get("ranges", {}).get("min_distance", {}))
+        for pair, length in min_distance.items():
+            shortest[pair] = min(length, shortest.get(pair, length))
+        return replace(start.normalization, energy_shift=shift, e0=self.values, min_distance=shortest)
 
 
 def run_references(settings: E0Settings, data: RunData, start: Potential | None) -> RunReferences:

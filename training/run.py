@@ -261,7 +261,7 @@ class _Run:
         if start is None:
             normalization = with_message_scale(self.settings.model, species, normalization, training)
         else:
-            normalization = references.with_sizes_of(start)
+            normalization = references.with_sizes_of(start, normalization.min_distance)
             check_compatible(self.settings.model, start)
         model = Potential.from_config(self.settings.model, species, normalization)
         model = model.to(device=self.device, dtype=_DTYPES[self.settings.training.dtype])

@@ -8,6 +8,7 @@ import torch
 from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor, nn
 
+from mlip.nn.closest_approach import ClosestApproach
 from mlip.nn.constants import Constants
 
 # e²/4πε₀ in eV·Å and the universal screening function; J. F. Ziegler, J. P. Biersack, U. Littmark (1985).
@@ -19,6 +20,8 @@ _DECAYS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 class ZBL(nn.Module):
     """Screened nuclear repulsion, switched off with three continuous derivatives at the sum of covalent radii.
+
+    Closer than the training data come it is whole.
 
     The network learns what is left: training labels need no change, because energy, forces and every higher
     derivative of the potential already contain this term.
@@ -40,17 +43,23 @@ class ZBL(nn.Module):
             decays=torch.tensor(_DECAYS),
         )
 
-    def forward(self, edge_vectors: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    def forward(
+        self, edge_vectors: Tensor, source: Tensor, target: Tensor, approach: ClosestApproach | None = None
+    ) -> Tensor:
         """Half of each pair's energy, eV.
 
         Args:
             edge_vectors: (E, 3), Å.
             source: (E,), species of the sources.
             target: (E,), species of the targets.
+            approach: Where no training data reach the repulsion is not switched off; None: switched off everywhere.
         """
         c = self.constants
         length = edge_vectors.square().sum(1).sqrt()
         scaled = length / c.screening[source, target]
         screened = (c.amplitudes * torch.exp(-c.decays * scaled.unsqueeze(1))).sum(1)
         u = (1 - length / c.reach[source, target]).clamp(min=0)  # u⁴ leaves three derivatives continuous
-        return 0.5 * c.charge[source, target] / length * screened * u.square().square()
+        switch = u.square().square()
+        if approach is not None:
+            switch = switch + (1 - switch) * approach.unseen(length, source, target)
+        return 0.5 * c.charge[source, target] / length * screened * switch

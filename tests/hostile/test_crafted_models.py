@@ -102,6 +102,9 @@ def test_weights_that_are_not_finite_are_refused(path, value):
         {"energy_shift": float("inf")},
         {"e0": {"O": float("-inf")}},
         {"message_scale": 10**400},
+        {"min_distance": {"O-O": -1.0}},
+        {"min_distance": {"O-O": "near"}},
+        {"min_distance": [1.0]},
     ],
     ids=str,
 )

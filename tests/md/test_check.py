@@ -220,6 +220,10 @@ def test_a_wrong_hessian_is_caught(silicon8, sw):
     assert {row.name for row in result.checks if not row.passed} == {"Hessian symmetric", "Hessian = −dF/dx"}
 
 
+def verdict(figure) -> str:
+    return figure.get_suptitle()
+
+
 def test_a_hole_at_short_distance_is_a_warning_and_no_failure(silicon8, sw, altered):
     def hole(atoms, results):
         if len(atoms) == 2:
@@ -230,6 +234,7 @@ def test_a_hole_at_short_distance_is_a_warning_and_no_failure(silicon8, sw, alte
     result = check(altered(sw, hole), silicon8, nve_steps=0)
     assert result.passed
     assert [row.passed for row in result.warnings] == [False]
+    assert verdict(result.plot()).endswith("all checks passed, 1 warning")
 
 
 def test_holes_are_measured():
@@ -254,7 +259,8 @@ def test_the_figure_shows_every_check(sw, tmp_path):
     figure.savefig(tmp_path / "check.png")
     assert (tmp_path / "check.png").stat().st_size > 20_000
     labels = [text.get_text() for text in figure.subfigs[0].axes[0].get_yticklabels()]
-    assert labels == [row.name for row in result.checks]
+    assert labels == [row.name for row in [*result.checks, *result.warnings]]
+    assert verdict(figure).endswith("all checks passed")
 
 
 def test_a_crystal_of_one_atom_is_checked_in_several_cells():

@@ -1,11 +1,14 @@
 """Fine-tuning: what is loaded, what is not, and that new elements are allowed."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ase.io import read
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+from ase.neighborlist import neighbor_list
 from rich.console import Console
 
 from mlip import Potential
@@ -117,3 +120,22 @@ def test_sizes_of_the_model_are_kept(trained, settings, alloy):
 def test_evaluation_of_both_agree_with_the_run(trained, copper):
     errors = evaluate(trained, str(copper)).rows[0]
     assert errors["frames"] == 12
+
+
+def test_the_smallest_distances_are_those_of_all_data(trained, settings, copper):
+    """A run keeps those of its data; fine-tuning on wider data keeps the smaller ones it started from."""
+    pairs = [d for atoms in read(copper, ":") for d in neighbor_list("d", atoms, 4.0)]
+    before = Potential.load(trained).normalization.min_distance["Cu-Cu"]
+    assert min(pairs) <= before < min(pairs) + 0.3  # one of the frames may be a validation frame
+    wide = Path(str(copper)).with_name("wide.xyz")
+    frames = read(copper, ":")
+    for atoms in frames:
+        results = atoms.calc.results
+        atoms.set_cell(atoms.cell * 1.2, scale_atoms=True)
+        atoms.calc = SinglePointCalculator(atoms, energy=results["energy"], forces=results["forces"])
+    write(wide, frames)
+    data = {"train": [{"path": str(wide)}]}
+    still = {"max_epochs": 1, "learning_rate": 1e-12, "ema": None}
+    tuned = train(settings(data=data, training=still, init_from=str(trained)), console=QUIET).model
+    assert tuned.normalization.min_distance["Cu-Cu"] == before
+    assert tuned.metadata["ranges"]["min_distance"]["Cu-Cu"] > before + 0.2
