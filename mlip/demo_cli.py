@@ -88,7 +88,7 @@ def _check(calculator: Any, folder: Path, report: Any) -> None:
     path = folder / "check.png"
     result.plot().savefig(path, dpi=150)
     report.files.append(path)
-    report.checks += result.checks
+    report.checks += [*result.checks, *result.warnings]  # with nuclear repulsion there is no hole to warn of
 
 
 def _dynamics(calculator: Any, folder: Path, seed: int, report: Any, console: Any) -> None:
