@@ -22,6 +22,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
 from mlip import MLIPCalculator, Potential
+from mlip.md.probes import pair_curve, repulsion_hole
 
 STEP, FRICTION, BLOCK, BLOCKS = 0.5 * units.fs, 0.02 / units.fs, 10, 100
 
@@ -54,13 +55,16 @@ def run(potential: Potential, temperature: float, seed: int) -> tuple[float | No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model file, trained with zbl: true")
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[8000.0, 16000.0], help="K")
+    parser.add_argument("--temperatures", type=float, nargs="*", default=[8000.0, 16000.0], help="K")
     parser.add_argument("--seeds", type=int, default=8, help="trajectories of each kind")
     arguments = parser.parse_args()
     print(machine(), flush=True)
     potential = Potential.load(arguments.model)
     kinds = {"network sees all": without_known_distances(potential), "closest approach": potential}
     print(f"smallest training distances, Å: {potential.normalization.min_distance}", flush=True)
+    for kind, model in kinds.items():
+        curve = pair_curve((14, 14), MLIPCalculator(model, dtype="float64"), 6.0)
+        print(f"{kind}: hole in the wall of an isolated pair {repulsion_hole((14, 14), *curve):.0f} eV", flush=True)
     for temperature in arguments.temperatures:
         for kind, model in kinds.items():
             found = [run(model, temperature, seed) for seed in range(arguments.seeds)]
