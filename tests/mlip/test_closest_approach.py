@@ -112,6 +112,18 @@ def test_derivatives_hold_in_between(close_for, variant, cluster, tolerances):
     assert check_hessian(calculator, cluster, tolerances.derivative).passed
 
 
+def test_dynamical_matrices_see_them_too(close_for, variant, triclinic, tolerances):
+    """The frequencies² of two cells in a row are those of the cell at Γ and at the zone's border."""
+    species = sorted(set(triclinic.get_chemical_symbols()))
+    known = {"-".join(sorted((a, b))): 3.0 for a in species for b in species}
+    calculator = MLIPCalculator(close_for(triclinic, known, **variant))
+    found = np.linalg.eigvalsh(calculator.get_dynamical_matrix(triclinic, [[0, 0, 0], [0.5, 0, 0]])).ravel()
+    double = triclinic.repeat((2, 1, 1))
+    weights = np.repeat(double.get_masses() ** -0.5, 3)
+    expected = np.linalg.eigvalsh(weights[:, None] * calculator.get_hessian(double) * weights)
+    np.testing.assert_allclose(np.sort(found), expected, rtol=0, atol=tolerances.symmetry * np.abs(expected).max())
+
+
 def test_there_is_no_hole_whatever_the_network_says(close_for, variant):
     """A network that draws a pair together by keV is caught without the known distances, and silent with them."""
     pair = Atoms("Si2", [(0, 0, 0), (0, 1.6, 0)])
