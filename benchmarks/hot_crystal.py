@@ -3,10 +3,10 @@
     mlip train silicon training.max_minutes=3 run.name=hot
     python benchmarks/hot_crystal.py runs/hot/best.mlip
 
-64 atoms, Langevin dynamics, 0.5 ps of 0.5 fs steps. The same weights twice: as a model with ``zbl`` uses them: the
-network sees no atoms much closer than its training data and the repulsion is whole below; and without the known
-distances, where the network sees all and the repulsion is switched off at the sum of covalent radii. A trajectory has
-died when its kinetic temperature is three times what the thermostat asks for.
+64 atoms, Langevin dynamics, 0.5 ps of 0.5 fs steps, the same weights twice. With a closest approach, as in any model
+trained with ``zbl``, the network sees no atoms much closer than its training data, and the repulsion is whole below.
+Without, the network sees all, and the repulsion is switched off at the sum of covalent radii. A trajectory has died when
+its kinetic temperature is three times what the thermostat asks for.
 """
 
 from __future__ import annotations
