@@ -5,8 +5,8 @@
 
 64 atoms, Langevin dynamics, 0.5 ps of 0.5 fs steps, the same weights twice. With a closest approach, as in any model
 trained with ``zbl``, the network sees no atoms much closer than its training data, and the repulsion is whole below.
-Without, the network sees all, and the repulsion is switched off at the sum of covalent radii. A trajectory has died when
-its kinetic temperature is three times what the thermostat asks for.
+Without, the network sees all, and the repulsion is switched off at the sum of covalent radii. A trajectory has died
+when its kinetic temperature is three times what the thermostat asks for.
 """
 
 from __future__ import annotations
