@@ -10,7 +10,7 @@ import torch
 
 from mlip.errors import InputError
 from mlip.training.data import Batch, FrameSet, collate
-from mlip.training.settings import DensSettings
+from mlip.training.task_settings import DensSettings
 
 # Above this share of moved atoms too little of the structure is left to tell where they were.
 _LARGEST_SHARE = 0.75

@@ -22,7 +22,7 @@ from mlip.graph import AtomicGraph, build_graph
 from mlip.training.curvature import DifferenceTarget, MatrixTarget, Target
 from mlip.training.data import FrameSet
 from mlip.training.paths import resolve
-from mlip.training.settings import CurvatureEntry, HessianSettings
+from mlip.training.task_settings import CurvatureEntry, HessianSettings
 
 BuildGraph = Callable[[Atoms], AtomicGraph]
 

@@ -16,7 +16,7 @@ from mlip.potential import Potential
 from mlip.training.curvature import Answers, MatrixTarget, Question, Target, answer
 from mlip.training.data import FrameSet
 from mlip.training.loss import NORMS
-from mlip.training.settings import HessianSettings
+from mlip.training.task_settings import HessianSettings
 
 THZ = 1000 * ase.units.fs / (2 * np.pi)  # √(eV/Å²/amu) is 1/ase's unit of time
 _FIXED_PROBES = 4

@@ -14,7 +14,9 @@ from mlip.datasets.entry import DatasetEntry
 from mlip.errors import InputError
 from mlip.files import write_text
 from mlip.settings import AnisotropySettings, ModelSettings
-from mlip.training.settings import CurvatureEntry, TrainingSettings, unknown_key
+from mlip.training.base_settings import unknown_key
+from mlip.training.settings import TrainingSettings
+from mlip.training.task_settings import CurvatureEntry
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -18,7 +18,8 @@ from mlip.datasets.frame import RESPONSE
 from mlip.response import modulo_quantum
 from mlip.settings import AnisotropySettings
 from mlip.training.data import Batch
-from mlip.training.settings import DensSettings, LossTermSettings
+from mlip.training.settings import LossTermSettings
+from mlip.training.task_settings import DensSettings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mlip import MLIPCalculator, Potential
 from mlip.md.probes import pair_curve, repulsion_hole
 from mlip.nn.closest_approach import ClosestApproach
 from mlip.nn.zbl import ZBL
-from mlip.ranges import describe_structure
+from mlip.ranges import TrainingRanges, describe_structure
 from mlip.testing import check_forces, check_hessian, energy_of, forces_of
 
 SPECIES = ["O", "Si"]
@@ -60,6 +60,17 @@ def test_lengths_stop_at_a_bit_less_than_the_closest_known(approach, a, b, d):
     torch.testing.assert_close(approach(near, *kinds(a, b, 50)), edges(np.full(50, 0.85 * d)), rtol=1e-13, atol=0)
     between = approach(edges(np.linspace(0.75, 0.95, 50) * d), *kinds(a, b, 50)).norm(dim=1)
     assert (between.diff() > 0).all()
+
+
+@pytest.mark.parametrize("fraction", [0.951, 0.94])
+def test_edges_change_exactly_where_the_calculator_warns(approach, fraction):
+    """Both take their limit from the training distances, each in its own file: they must stay one."""
+    r = fraction * D["O-Si"]
+    seen, given = approach(edges(np.array([r])), *kinds("O", "Si", 1)), edges(np.array([r]))
+    pair = Atoms("OSi", positions=[[0, 0, 0], [r, 0, 0]])
+    graph = Potential.from_config({"cutoff": 4.0}, SPECIES).double().graph(pair)
+    warned = TrainingRanges({"min_distance": D}).violations(pair, graph, SPECIES, 0.0)
+    assert bool(warned) == (fraction < 0.95) == (not torch.equal(seen, given))
 
 
 def test_beyond_the_end_no_derivative_is_added(approach):

@@ -18,9 +18,10 @@ from mlip.training.corruption import LADDER, Corruption
 from mlip.training.data import FrameSet, collate
 from mlip.training.denoising import DenoisingTask, ForceEmbedding
 from mlip.training.loss import Loss
-from mlip.training.settings import DensSettings, LossTermSettings
+from mlip.training.settings import LossTermSettings
 from mlip.training.step import predict
 from mlip.training.tables import loss_remark
+from mlip.training.task_settings import DensSettings
 
 QUIET = Console(quiet=True)
 ARCHITECTURES = ["nequip", "equiformer"]

@@ -32,9 +32,10 @@ from mlip.training.distributed import OneProcess
 from mlip.training.hessian import CurvatureLoss, frequencies, whole_matrix
 from mlip.training.load import load_settings
 from mlip.training.loss import Loss
-from mlip.training.settings import HessianSettings, LossTermSettings
+from mlip.training.settings import LossTermSettings
 from mlip.training.state import TrainingState
 from mlip.training.step import Probing, Step
+from mlip.training.task_settings import HessianSettings
 
 
 class Silent:
