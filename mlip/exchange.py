@@ -36,6 +36,18 @@ class Exchange:
         """(N, …) → (E, …): what each edge's target holds. Target and edge are in one cell: no phase, ever."""
         return nodes.flatten(1).index_select(0, self.target).unflatten(1, nodes.shape[1:])
 
+    def gather_turned(self, matrix: Tensor, nodes: Tensor) -> Tensor:
+        """(E, R, D) and (N, D, C) → (E, R, C): what each edge's source sends, in the frame of the edge."""
+        return torch.bmm(matrix, self.gather(nodes))
+
+    def collect_turned(self, matrix: Tensor, messages: Tensor) -> Tensor:
+        """(E, D, R) and (E, R, C) → (N, D, C): the sum of what arrives at each target, turned back.
+
+        Messages with fewer rows lack the first ones, those of m = 0.
+        """
+        lacking = matrix.shape[2] - messages.shape[1]
+        return self.collect(torch.bmm(matrix.split([lacking, messages.shape[1]], 2)[1], messages))
+
     def largest(self, messages: Tensor) -> Tensor:
         """(E, C) → (N, C): the largest of zero and what arrives at each target; carries no gradient."""
         index = self.target.unsqueeze(1).expand_as(messages)

@@ -25,6 +25,7 @@ from mlip.nn.network import Network, NetworkOutput
 from mlip.nn.uvu_network import UVUNequIP
 from mlip.nn.zbl import ZBL
 from mlip.surroundings import MEND_FRAME, NO_FRAME
+from mlip.turning import exchange_within
 from mlip.uvu_settings import AnySettings, any_settings
 
 ARCHITECTURES: dict[str, Any] = {"nequip": NequIP, "equiformer": Equiformer, "nequip_uvu": UVUNequIP}
@@ -198,7 +199,7 @@ class Potential(nn.Module):
         Args:
             edge_vectors: (E, 3), Å; the leaves of every derivative.
             graph: Species and connectivity; its positions are not looked at.
-            exchange: How features travel; plain unless given. Must leave room for the lone atoms.
+            exchange: How features travel; within the graph unless given. Must leave room for the lone atoms.
 
         Returns:
             (N,) eV, float64.
@@ -217,13 +218,13 @@ class Potential(nn.Module):
         Args:
             edge_vectors: (E, 3), Å.
             graph: Species and connectivity; its positions are not looked at.
-            exchange: How features travel; plain unless given. Must leave room for the lone atoms.
+            exchange: How features travel; within the graph unless given. Must leave room for the lone atoms.
             node_input: Features of all nodes, lone atoms included, to be added to the network's own.
         """
         lone = torch.arange(self.num_lone_atoms(graph), device=graph.species.device)
         nodes = torch.cat([graph.species, lone % len(self.species)])
         structure = torch.cat([graph.structure, lone + graph.num_structures])
-        exchange = exchange or Exchange(graph.source, graph.target, nodes.shape[0])
+        exchange = exchange or exchange_within(graph.source, graph.target, nodes.shape[0], edge_vectors)
         breaking = self._breaking(graph)
         if self.closest_approach is not None:
             edge_vectors = self.closest_approach(edge_vectors, *_ends(graph))

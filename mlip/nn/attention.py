@@ -121,25 +121,23 @@ class HeadSum(nn.Module):
 
     def forward(self, values: FrameRows, weights: Tensor, edges: EdgeContext) -> Features:
         """Rows of the edges and weights (E, heads) → features of the nodes."""
-        collect, shape = edges.exchange.collect, self.shape
+        collect, turned, shape = edges.exchange.collect, edges.exchange.collect_turned, self.shape
         scalars = self.out(collect(values.scalars * _per_channel(weights, shape.scalars_per_head)))
         if self.tensor_out is None:
             return Features(scalars)
         spread = _per_channel(weights, shape.tensors_per_head)
         back = shape.frame(edges.geometry).transpose(1, 2)
-        tensors = collect(torch.bmm(back, _weighted(values.natural, spread))) * self.constants.natural
+        tensors = turned(back, _weighted(values.natural, spread)) * self.constants.natural
         if self.pseudo_out is None:
             return Features(scalars, self.tensor_out(tensors))
-        pseudo = collect(self._pseudo_back(values, spread, edges)) * self.constants.pseudo
+        pseudo = self._pseudo_back(values, spread, edges) * self.constants.pseudo
         return Features(scalars, self.tensor_out(tensors), self.pseudo_out(pseudo))
 
     def _pseudo_back(self, values: FrameRows, spread: Tensor, edges: EdgeContext) -> Tensor:
-        """Weighted pseudo rows in the lab frame; m = 0 exists only where pseudo features came in."""
+        """Sums of weighted pseudo rows in the lab frame; m = 0 exists only where pseudo features came in."""
+        rows = values.pseudo if values.pseudo_zero is None else (values.pseudo_zero, *values.pseudo)
         back = present(edges.geometry.pseudo_to_frame).transpose(1, 2)
-        if values.pseudo_zero is not None:
-            return torch.bmm(back, _weighted((values.pseudo_zero, *values.pseudo), spread))
-        rest = back.split([self.shape.lmax + 1, back.shape[2] - self.shape.lmax - 1], 2)[1]
-        return torch.bmm(rest, _weighted(values.pseudo, spread))
+        return edges.exchange.collect_turned(back, _weighted(rows, spread))
 
 
 class GraphAttention(nn.Module):

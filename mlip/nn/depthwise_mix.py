@@ -179,7 +179,7 @@ class ScalarDepthwiseMix(EdgeMix):
         if self.lmax == 0 or edges.harmonics_back is None:
             return Features(collected)
         in_frame = torch.stack(tensors, 1)
-        return Features(collected, edges.exchange.collect(torch.bmm(edges.harmonics_back, in_frame)))
+        return Features(collected, edges.exchange.collect_turned(edges.harmonics_back, in_frame))
 
 
 class FinalDepthwiseMix(EdgeMix):
@@ -207,8 +207,8 @@ class FinalDepthwiseMix(EdgeMix):
         """Features of the nodes → the summed scalars at each node."""
         sent = [edges.exchange.gather(self.up(features.scalars))]
         if self.up_tensors is not None and features.tensors is not None and edges.geometry.harmonics is not None:
-            tensors = edges.exchange.gather(self.up_tensors(present(features.tensors)))
-            sent += torch.bmm(edges.geometry.harmonics, tensors).unbind(1)
+            tensors = self.up_tensors(present(features.tensors))
+            sent += edges.exchange.gather_turned(edges.geometry.harmonics, tensors).unbind(1)
         (weights,) = self.weights(edges.radial)
         (mixed,) = couple(weights, sent)
         return Features(edges.exchange.collect(mixed * edges.weight))
@@ -266,19 +266,17 @@ class DepthwiseMix(EdgeMix):
         orders = self._mix_orders(natural, pseudo, weights)
         collected = edges.exchange.collect(scalars * edges.weight)
         rows = torch.stack([*tensors, *(row for order in orders for row in order[0])], 1)
-        back = edges.exchange.collect(torch.bmm(present(edges.from_frame), rows))
+        back = edges.exchange.collect_turned(present(edges.from_frame), rows)
         return Features(collected, back, self._pseudo_back(pseudo, orders, weights, edges))
 
     def _to_edge(self, features: Features, edges: EdgeContext) -> tuple[Rows, Rows]:
         """Sent tensors in the edge frame: the rows of m = 0, +1, −1, +2 …; pseudo ones likewise, or nothing."""
-        sent = torch.bmm(
-            present(edges.geometry.to_frame), edges.exchange.gather(self.up_tensors(present(features.tensors)))
-        )
-        natural = _grouped(sent, self.rows)
+        turned, tensors = edges.exchange.gather_turned, self.up_tensors(present(features.tensors))
+        natural = _grouped(turned(present(edges.geometry.to_frame), tensors), self.rows)
         if self.up_pseudo is None:
             return natural, []
-        gathered = edges.exchange.gather(self.up_pseudo(present(features.pseudo)))
-        return natural, _grouped(torch.bmm(present(edges.geometry.pseudo_to_frame), gathered), self.pseudo_rows)
+        pseudo = turned(present(edges.geometry.pseudo_to_frame), self.up_pseudo(present(features.pseudo)))
+        return natural, _grouped(pseudo, self.pseudo_rows)
 
     def _mix_orders(self, natural: Rows, pseudo: Rows, weights: list[list[tuple[Tensor, ...]]]) -> list[Rows]:
         """For m = +1, −1, +2 …: the rows that leave, natural and pseudo."""
@@ -298,9 +296,7 @@ class DepthwiseMix(EdgeMix):
         rows, back = [row for order in orders for row in order[1]], present(edges.pseudo_from_frame)
         if pseudo:
             rows = [*couple(weights[-1], pseudo[0]), *rows]
-        else:
-            back = back.split([self.lmax + 1, back.shape[2] - self.lmax - 1], 2)[1]
-        return edges.exchange.collect(torch.bmm(back, torch.stack(rows, 1)))
+        return edges.exchange.collect_turned(back, torch.stack(rows, 1))
 
 
 def _grouped(block: Tensor, sizes: list[int]) -> Rows:

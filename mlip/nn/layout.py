@@ -7,6 +7,8 @@ A pseudo block also holds l = 0, in front of the rest.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -60,3 +62,15 @@ def phase_folded(rows: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], Te
     folded = [(l, -m) for l, m in rows]
     signs = torch.tensor([-1.0 if m > 0 else 1.0 for _, m in rows], dtype=torch.float64)
     return folded, signs
+
+
+def frame_degrees(num_rows: int, num_columns: int) -> tuple[Tensor, Tensor]:
+    """Degrees of the rows (R,) and of the columns (D,) of a frame matrix.
+
+    Its shape tells them: D is (lmax+1)² with l = 0 and one less without, and every order m adds two rows or more.
+    """
+    lmin = 0 if math.isqrt(num_columns) ** 2 == num_columns else 1
+    lmax = math.isqrt(num_columns + lmin) - 1
+    orders = (frame_rows(lmax, lmin, mmax) for mmax in range(lmax + 1))
+    (rows,) = [rows for rows in orders if len(rows) == num_rows]
+    return torch.tensor([l for l, _ in rows]), degree_of_rows(lmax, lmin) + lmin

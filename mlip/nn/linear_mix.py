@@ -40,7 +40,7 @@ class ScalarLinearMix(EdgeMix):
         if self.lmax == 0 or edges.harmonics_back is None:
             return Features(collected)
         in_frame = tensors.unflatten(1, (self.lmax, self.channels)) * self.component_scale
-        return Features(collected, edges.exchange.collect(torch.bmm(edges.harmonics_back, in_frame)))
+        return Features(collected, edges.exchange.collect_turned(edges.harmonics_back, in_frame))
 
 
 class FinalLinearMix(EdgeMix):
@@ -63,8 +63,8 @@ class FinalLinearMix(EdgeMix):
         scales = self.radial(edges.radial)
         mixed = self.from_scalars(collect(gather(features.scalars) * scales[0] * edges.weight))
         if self.from_tensors is not None and edges.harmonics_back is not None:
-            sent = gather(present(features.tensors))
-            along = torch.bmm(edges.harmonics_back.transpose(1, 2), sent).flatten(1)
+            along_edges = edges.harmonics_back.transpose(1, 2)
+            along = edges.exchange.gather_turned(along_edges, present(features.tensors)).flatten(1)
             mixed = self.from_tensors.add_to(mixed, collect(along * scales[1])) * _HALF
         return Features(mixed)
 
@@ -105,17 +105,17 @@ class LinearMix(FrameLinear, EdgeMix):
         mixed = self.mix(self._to_edge(features, edges), scales)
         collected = edges.exchange.collect(mixed.scalars * edges.weight)
         rows = torch.cat(mixed.natural, 1).unflatten(1, (-1, self.tensors))
-        back = edges.exchange.collect(torch.bmm(present(edges.from_frame), rows))
+        back = edges.exchange.collect_turned(present(edges.from_frame), rows)
         return Features(collected, back, self._pseudo_back(mixed, edges))
 
     def _to_edge(self, features: Features, edges: EdgeContext) -> FrameRows:
         """What the sources send, in the edge frame."""
         scalars = edges.exchange.gather(features.scalars)
-        sent = torch.bmm(present(edges.geometry.to_frame), edges.exchange.gather(present(features.tensors)))
+        sent = edges.exchange.gather_turned(present(edges.geometry.to_frame), present(features.tensors))
         natural = natural_rows(sent, self.lmax, self.lmax)
         if not self.inputs.pseudo:
             return FrameRows(scalars, natural)
-        sent = torch.bmm(present(edges.geometry.pseudo_to_frame), edges.exchange.gather(present(features.pseudo)))
+        sent = edges.exchange.gather_turned(present(edges.geometry.pseudo_to_frame), present(features.pseudo))
         zero, *pseudo = pseudo_rows(sent, self.lmax, self.lmax)
         return FrameRows(scalars, natural, tuple(pseudo), zero)
 
@@ -124,7 +124,5 @@ class LinearMix(FrameLinear, EdgeMix):
         if not self.pseudo_out:
             return None
         back = present(edges.pseudo_from_frame)
-        if mixed.pseudo_zero is None:
-            back = back.split([self.lmax + 1, back.shape[2] - self.lmax - 1], 2)[1]
         rows = mixed.pseudo if mixed.pseudo_zero is None else (mixed.pseudo_zero, *mixed.pseudo)
-        return edges.exchange.collect(torch.bmm(back, torch.cat(rows, 1).unflatten(1, (-1, self.pseudo_out))))
+        return edges.exchange.collect_turned(back, torch.cat(rows, 1).unflatten(1, (-1, self.pseudo_out)))

@@ -74,6 +74,6 @@ class VectorReadout(nn.Module):
         both = exchange.gather(self.source(features.scalars)) + exchange.receive(self.target(features.scalars))
         mixed = self.from_scalars(both * scales[0])
         if self.from_tensors is not None and features.tensors is not None and harmonics is not None:
-            along = torch.bmm(harmonics, exchange.gather(features.tensors)).flatten(1)
+            along = exchange.gather_turned(harmonics, features.tensors).flatten(1)
             mixed = self.from_tensors.add_to(mixed, along * scales[1]) * _HALF
         return self.last(nn.functional.silu(mixed))

@@ -1,0 +1,234 @@
+"""Features turned on their way between nodes and edges, without a copy of them at the edges.
+
+A frame matrix M has one block for each degree. What a node sends, turned into the frame of an edge, is a sum of few
+weighted rows of the table of all nodes' features,
+
+    (M x)[e, i] = Σ_j M[e, i, j] x[s(e), j],
+
+which `embedding_bag` computes without the copies x[s(e)] and without the zeros between the blocks. A batched product
+of matrices this small spends most of its time on a CPU on beginning each of them.
+
+The form T(M, x, y) = Σ y[e, i] M[e, i, j] x[s(e), j] is linear in all three. Its derivatives by y, x and M are the
+three functions below, and theirs are again among them: everything can be differentiated any number of times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlip.exchange import Exchange
+from mlip.nn.layout import frame_degrees
+
+_MOST_LOOKUPS = 2**31 - 1  # they are counted in 32 bits; an edge has at most a few hundred
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Where a frame matrix has its blocks.
+
+    Attributes:
+        rows: (n,), row of each entry, row by row.
+        columns: (n,), its column.
+        shape: Rows R and columns D.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    shape: tuple[int, int]
+
+    @cached_property
+    def entries(self) -> Tensor:
+        """(n,), where they are in the flattened matrix."""
+        return self.rows * self.shape[1] + self.columns
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """(R,), the first entry of each row."""
+        counts = torch.bincount(self.rows, minlength=self.shape[0])
+        return counts.cumsum(0) - counts
+
+    @cached_property
+    def by_column(self) -> Tensor:
+        """(n,), the entries column by column."""
+        return torch.argsort(self.columns, stable=True)
+
+    @cached_property
+    def transposed(self) -> Pattern:
+        """That of the transposed matrix."""
+        return Pattern(self.columns[self.by_column], self.rows[self.by_column], (self.shape[1], self.shape[0]))
+
+
+@cache
+def pattern(num_rows: int, num_columns: int, last: int) -> Pattern:
+    """That of the last rows of all frame matrices of this shape."""
+    of_rows, of_columns = frame_degrees(num_rows, num_columns)
+    rows, columns = (of_rows.tensor_split([num_rows - last])[1].unsqueeze(1) == of_columns).nonzero().unbind(1)
+    return Pattern(rows.contiguous(), columns.contiguous(), (last, num_columns))
+
+
+class Places:
+    """Where each edge finds its rows in a table: at its source, at its target, or at itself.
+
+    Args:
+        place: (E,).
+        number: Places in the table.
+    """
+
+    def __init__(self, place: Tensor, number: int) -> None:
+        self.place, self.number = place, number
+        self._lookups: dict[Pattern, tuple[Tensor, Tensor]] = {}
+
+    def turned(self, values: Tensor, table: Tensor, pattern: Pattern) -> Tensor:
+        """Entries (E, n) of M and (places, D, C) → M times what is at each edge's place, (E, R, C)."""
+        rows, starts = self._lookup(pattern)
+        # detached, as embedding_bag would else make ready to be differentiated
+        table, weights = table.detach().flatten(0, 1), values.detach().flatten()
+        turned = nn.functional.embedding_bag(rows, table, starts, mode="sum", per_sample_weights=weights)
+        return turned.unflatten(0, (-1, pattern.shape[0]))
+
+    def at_edges(self, table: Tensor) -> Tensor:
+        """(places, D, C) → (E, D, C)."""
+        return table.flatten(1).index_select(0, self.place).unflatten(1, table.shape[1:])
+
+    def sum(self, edges: Tensor) -> Tensor:
+        """(E, D, C) → (places, D, C)."""
+        flat = edges.flatten(1)
+        total = flat.new_zeros(self.number, flat.shape[1]).index_add(0, self.place, flat)
+        return total.unflatten(1, edges.shape[1:])
+
+    def _lookup(self, pattern: Pattern) -> tuple[Tensor, Tensor]:
+        """Rows of the table that are summed, and where each sum begins."""
+        if pattern not in self._lookups:
+            rows = (self.place.int() * pattern.shape[1]).unsqueeze(1) + pattern.columns.int()
+            edges = torch.arange(0, rows.numel(), rows.shape[1], dtype=torch.int32).unsqueeze(1)
+            self._lookups[pattern] = rows.flatten(), (edges + pattern.starts.int()).flatten()
+        return self._lookups[pattern]
+
+
+@dataclass(frozen=True)
+class Way:
+    """Between the nodes at one end of the edges and the edges, by matrices of one pattern.
+
+    Attributes:
+        nodes: The end.
+        edges: The edges themselves.
+        pattern: Of the matrices.
+    """
+
+    nodes: Places
+    edges: Places
+    pattern: Pattern
+
+    def turned(self, values: Tensor, nodes: Tensor) -> Tensor:
+        """M (E, n) and x (N, D, C) → Σ_j M[e, i, j] x[s(e), j], (E, R, C)."""
+        return self.nodes.turned(values, nodes, self.pattern)
+
+    def collected(self, values: Tensor, edges: Tensor) -> Tensor:
+        """M (E, n) and y (E, R, C) → Σ_i M[e, i, j] y[e, i], summed over the edges of a node, (N, D, C)."""
+        values = values.index_select(1, self.pattern.by_column)
+        return self.nodes.sum(self.edges.turned(values, edges, self.pattern.transposed))
+
+    def products(self, edges: Tensor, nodes: Tensor) -> Tensor:
+        """Y (E, R, C) and x (N, D, C) → y[e, i]·x[s(e), j], (E, n)."""
+        products = torch.bmm(edges, self.nodes.at_edges(nodes).transpose(1, 2))
+        return products.flatten(1).index_select(1, self.pattern.entries)
+
+
+class _Turned(torch.autograd.Function):
+    """`Way.turned`, the derivative of T by y."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, nodes: Tensor, way: Way) -> Tensor:
+        ctx.save_for_backward(values, nodes)
+        ctx.way = way
+        return way.turned(values, nodes)
+
+    @staticmethod
+    def backward(ctx: Any, edges: Tensor) -> tuple[Tensor, Tensor, None]:
+        values, nodes = ctx.saved_tensors
+        return _Products.apply(edges, nodes, ctx.way), _Collected.apply(values, edges, ctx.way), None
+
+
+class _Collected(torch.autograd.Function):
+    """`Way.collected`, the derivative of T by x."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, edges: Tensor, way: Way) -> Tensor:
+        ctx.save_for_backward(values, edges)
+        ctx.way = way
+        return way.collected(values, edges)
+
+    @staticmethod
+    def backward(ctx: Any, nodes: Tensor) -> tuple[Tensor, Tensor, None]:
+        values, edges = ctx.saved_tensors
+        return _Products.apply(edges, nodes, ctx.way), _Turned.apply(values, nodes, ctx.way), None
+
+
+class _Products(torch.autograd.Function):
+    """`Way.products`, the derivative of T by M."""
+
+    @staticmethod
+    def forward(ctx: Any, edges: Tensor, nodes: Tensor, way: Way) -> Tensor:
+        ctx.save_for_backward(edges, nodes)
+        ctx.way = way
+        return way.products(edges, nodes)
+
+    @staticmethod
+    def backward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor, None]:
+        edges, nodes = ctx.saved_tensors
+        return _Turned.apply(values, nodes, ctx.way), _Collected.apply(values, edges, ctx.way), None
+
+
+class TurningExchange(Exchange):
+    """Exchange within one graph on a CPU, which turns features while it gathers and collects them."""
+
+    def __init__(self, source: Tensor, target: Tensor, num_nodes: int) -> None:
+        super().__init__(source, target, num_nodes)
+        self._sources, self._targets = Places(source, num_nodes), Places(target, num_nodes)
+        self._edges = Places(torch.arange(len(source)), len(source))
+        self._known: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def gather_turned(self, matrix: Tensor, nodes: Tensor) -> Tensor:
+        """(E, R, D) and (N, D, C) → (E, R, C): what each edge's source sends, in the frame of the edge."""
+        _, rows, columns = matrix.shape
+        way = Way(self._sources, self._edges, pattern(rows, columns, last=rows))
+        turned: Tensor = _Turned.apply(self._values(matrix, matrix), nodes, way)
+        return turned
+
+    def collect_turned(self, matrix: Tensor, messages: Tensor) -> Tensor:
+        """(E, D, R) and (E, R, C) → (N, D, C): the sum of what arrives at each target, turned back.
+
+        Messages with fewer rows lack the first ones, those of m = 0.
+        """
+        _, columns, rows = matrix.shape
+        way = Way(self._targets, self._edges, pattern(rows, columns, last=messages.shape[1]))
+        values = self._values(matrix, matrix.transpose(1, 2)).tensor_split([-len(way.pattern.rows)], 1)[1]
+        collected: Tensor = _Collected.apply(values, messages, way)
+        return collected
+
+    def _values(self, key: Tensor, matrix: Tensor) -> Tensor:
+        """The entries of a matrix (E, R, D) → (E, n), once for all layers that use it.
+
+        The key is kept, so that no other tensor gets its id.
+        """
+        if id(key) not in self._known:
+            _, rows, columns = matrix.shape
+            entries = pattern(rows, columns, last=rows).entries
+            self._known[id(key)] = key, matrix.flatten(1).index_select(1, entries)
+        return self._known[id(key)][1]
+
+
+def exchange_within(source: Tensor, target: Tensor, num_nodes: int, like: Tensor) -> Exchange:
+    """The exchange that was measured to be the faster one for edges (E, 3) ``like`` these.
+
+    Turning on the way pays in float32 on a CPU: in float64 the rows are summed one number at a time. Tensors without
+    values, by which a step is traced, are left to their compiler.
+    """
+    plain_numbers = type(like) is Tensor and like.device.type == "cpu" and like.dtype == torch.float32
+    few = 0 < like.shape[0] < _MOST_LOOKUPS // 1000
+    return (TurningExchange if plain_numbers and few else Exchange)(source, target, num_nodes)
