@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from ase.build import bulk
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mlip.derivatives import evaluate
@@ -122,9 +123,23 @@ def test_a_wrong_entry_would_be_seen(monkeypatch, potential_for, triclinic, eval
 
 
 def test_it_is_taken_where_it_is_faster():
-    few = ends(3)
-    assert type(exchange_within(*few, NODES, torch.zeros(3, 3))) is TurningExchange
-    assert type(exchange_within(*few, NODES, torch.zeros(3, 3, dtype=torch.float64))) is Exchange
-    assert type(exchange_within(*(end[:0] for end in few), NODES, torch.zeros(0, 3))) is Exchange
+    def taken(edges: int, **options) -> type[Exchange]:
+        return type(exchange_within(*ends(edges), NODES, torch.zeros(edges, 3, **options)))
+
+    assert taken(2000) is TurningExchange
+    assert taken(2000, dtype=torch.float64) is taken(500) is taken(0) is Exchange
     with FakeTensorMode():
-        assert type(exchange_within(*few, NODES, torch.zeros(3, 3))) is Exchange
+        assert taken(2000) is Exchange
+
+
+def test_single_precision(potential_for, variant, tolerances):
+    """Where it is taken by itself: 96 atoms in float32, beside float64."""
+    atoms = bulk("SiO", "rocksalt", a=4.6, cubic=True) * (3, 2, 2)
+    atoms.rattle(0.1, seed=0)
+    exact = potential_for(atoms, **variant)
+    single = deepcopy(exact).float()
+    assert single.graph(atoms).num_edges > 1500
+    expected, found = (evaluate(p, p.graph(atoms), stress=True) for p in (exact, single))
+    for name in ("forces", "stress"):
+        a, b = getattr(expected, name), getattr(found, name)
+        assert (a - b).abs().max() < tolerances.single * a.abs().max()
