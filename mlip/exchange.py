@@ -46,7 +46,9 @@ class Exchange:
         Messages with fewer rows lack the first ones, those of m = 0.
         """
         lacking = matrix.shape[2] - messages.shape[1]
-        return self.collect(torch.bmm(matrix.split([lacking, messages.shape[1]], 2)[1], messages))
+        if lacking:  # else a split would cost a copy on the way back
+            matrix = matrix.split([lacking, messages.shape[1]], 2)[1]
+        return self.collect(torch.bmm(matrix, messages))
 
     def largest(self, messages: Tensor) -> Tensor:
         """(E, C) → (N, C): the largest of zero and what arrives at each target; carries no gradient."""

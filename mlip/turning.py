@@ -136,7 +136,7 @@ class Way:
         return self.nodes.sum(self.edges.turned(values, edges, self.pattern.transposed))
 
     def products(self, edges: Tensor, nodes: Tensor) -> Tensor:
-        """Y (E, R, C) and x (N, D, C) → y[e, i]·x[s(e), j], (E, n)."""
+        """Rows y (E, R, C) and x (N, D, C) → y[e, i]·x[s(e), j], (E, n)."""
         products = torch.bmm(edges, self.nodes.at_edges(nodes).transpose(1, 2))
         return products.flatten(1).index_select(1, self.pattern.entries)
 
@@ -209,7 +209,9 @@ class TurningExchange(Exchange):
         """
         _, columns, rows = matrix.shape
         way = Way(self._targets, self._edges, pattern(rows, columns, last=messages.shape[1]))
-        values = self._values(matrix, matrix.transpose(1, 2)).tensor_split([-len(way.pattern.rows)], 1)[1]
+        values = self._values(matrix, matrix.transpose(1, 2))
+        if rows > messages.shape[1]:
+            values = values.tensor_split([-len(way.pattern.rows)], 1)[1]
         collected: Tensor = _Collected.apply(values, messages, way)
         return collected
 
@@ -230,8 +232,9 @@ def exchange_within(source: Tensor, target: Tensor, num_nodes: int, like: Tensor
 
     Turning on the way pays in float32 on a CPU, from some thousand edges on: in float64 the rows are summed one
     number at a time, and of a few edges the looking up costs more than the copies. Tensors without values, by which a
-    step is traced, are left to their compiler.
+    step is traced, are left to their compiler; and inference mode may not touch the patterns, which are kept.
     """
-    served = type(like) is Tensor and like.device.type == "cpu" and like.dtype == torch.float32
+    plain = type(like) is Tensor and not torch.is_inference_mode_enabled()
+    served = plain and like.device.type == "cpu" and like.dtype == torch.float32
     turning = served and _FEWEST_EDGES <= like.shape[0] < _MOST_EDGES
     return (TurningExchange if turning else Exchange)(source, target, num_nodes)
