@@ -1,6 +1,7 @@
 """What it saves to turn features on their way between nodes and edges (`mlip.turning`).
 
     python benchmarks/turning.py
+    python benchmarks/turning.py --structure "aspirin 21"
 
 The same model with the exchange that turns and with the one that copies and multiplies, in turn in one process:
 energy, forces and stress as a calculator computes them, H·v, and loss, forward and backward of a training step.
@@ -87,20 +88,21 @@ def row(name: str, what: str, call: Callable[[], object], rounds: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--structure", choices=list(structures.NAMED), default="Si 216")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     keep_freed_memory()  # as the command line does
     torch.set_num_threads(1)
     sys.stdout.write(f"{machine()}\n\n| model | what | copied, CPU ms | turned | copied / turned |\n{'|---' * 5}|\n")
-    molecules, (silicon,) = structures.flexible_molecules(5), structures.NAMED["Si 216"]()
+    molecules, (atoms,) = structures.flexible_molecules(5), structures.NAMED[arguments.structure]()
     for name in arguments.models:
         potential = Potential.from_config(MODELS[name], sorted({s for a in molecules for s in a.symbols}))
-        batch = batch_graphs([potential.graph(atoms) for atoms in molecules])
-        crystal = Potential.from_config(MODELS[name], ["Si"])
-        graph = crystal.graph(silicon)
+        batch = batch_graphs([potential.graph(molecule) for molecule in molecules])
+        single = Potential.from_config(MODELS[name], sorted(set(atoms.symbols)))
+        graph = single.graph(atoms)
         for what, call in {
-            "E + F, Si 216": evaluation(crystal, graph),
-            "H·v, Si 216": product(crystal, graph),
+            f"E + F, {arguments.structure}": evaluation(single, graph),
+            f"H·v, {arguments.structure}": product(single, graph),
             "training step, 3BPA, batch of 5": step(potential, batch),
         }.items():
             sys.stdout.write(row(name, what, call, arguments.rounds) + "\n")

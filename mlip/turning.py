@@ -9,11 +9,12 @@ which `embedding_bag` computes without the copies x[s(e)] and without the zeros 
 of matrices this small spends most of its time on a CPU on beginning each of them.
 
 The form T(M, x, y) = Σ y[e, i] M[e, i, j] x[s(e), j] is linear in all three. Its derivatives by y, x and M are the
-three functions below, and theirs are again among them: everything can be differentiated any number of times.
+three functions of `Way`, and theirs are again among them: everything can be differentiated any number of times.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -24,8 +25,9 @@ from torch import Tensor, nn
 from mlip.exchange import Exchange
 from mlip.nn.layout import frame_degrees
 
-# Measured with benchmarks/turning.py: with 600 edges 4 % slower, with 1800 as fast or 5 % faster, then more.
+# Below, the looking up costs more than the copies (benchmarks/turning.py --structure "aspirin 21").
 _FEWEST_EDGES = 1500
+_BY_NODES, _BY_EDGES = 1, 2  # x and y among the arguments of T
 _MOST_EDGES = 2**22  # rows are counted in 32 bits, some hundred for each edge
 
 
@@ -135,55 +137,31 @@ class Way:
         values = values.index_select(1, self.pattern.by_column)
         return self.nodes.sum(self.edges.turned(values, edges, self.pattern.transposed))
 
-    def products(self, edges: Tensor, nodes: Tensor) -> Tensor:
-        """Rows y (E, R, C) and x (N, D, C) → y[e, i]·x[s(e), j], (E, n)."""
+    def products(self, nodes: Tensor, edges: Tensor) -> Tensor:
+        """Nodes x (N, D, C) and edges y (E, R, C) → y[e, i]·x[s(e), j], (E, n)."""
         products = torch.bmm(edges, self.nodes.at_edges(nodes).transpose(1, 2))
         return products.flatten(1).index_select(1, self.pattern.entries)
 
+    def derivative(self, by: int, others: Sequence[Tensor]) -> Tensor:
+        """Of T(M, x, y) by its first, second or third argument, from the two others in their order."""
+        return (self.products, self.collected, self.turned)[by](*others)
 
-class _Turned(torch.autograd.Function):
-    """`Way.turned`, the derivative of T by y."""
 
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, nodes: Tensor, way: Way) -> Tensor:
-        ctx.save_for_backward(values, nodes)
-        ctx.way = way
-        return way.turned(values, nodes)
+class _Derivative(torch.autograd.Function):
+    """`Way.derivative`; a gradient takes the place of the argument that was differentiated by."""
 
     @staticmethod
-    def backward(ctx: Any, edges: Tensor) -> tuple[Tensor, Tensor, None]:
-        values, nodes = ctx.saved_tensors
-        return _Products.apply(edges, nodes, ctx.way), _Collected.apply(values, edges, ctx.way), None
-
-
-class _Collected(torch.autograd.Function):
-    """`Way.collected`, the derivative of T by x."""
+    def forward(ctx: Any, way: Way, by: int, *others: Tensor) -> Tensor:
+        ctx.save_for_backward(*others)
+        ctx.way, ctx.by = way, by
+        return way.derivative(by, others)
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, edges: Tensor, way: Way) -> Tensor:
-        ctx.save_for_backward(values, edges)
-        ctx.way = way
-        return way.collected(values, edges)
-
-    @staticmethod
-    def backward(ctx: Any, nodes: Tensor) -> tuple[Tensor, Tensor, None]:
-        values, edges = ctx.saved_tensors
-        return _Products.apply(edges, nodes, ctx.way), _Turned.apply(values, nodes, ctx.way), None
-
-
-class _Products(torch.autograd.Function):
-    """`Way.products`, the derivative of T by M."""
-
-    @staticmethod
-    def forward(ctx: Any, edges: Tensor, nodes: Tensor, way: Way) -> Tensor:
-        ctx.save_for_backward(edges, nodes)
-        ctx.way = way
-        return way.products(edges, nodes)
-
-    @staticmethod
-    def backward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor, None]:
-        edges, nodes = ctx.saved_tensors
-        return _Turned.apply(values, nodes, ctx.way), _Collected.apply(values, edges, ctx.way), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        arguments = list(ctx.saved_tensors)
+        arguments.insert(ctx.by, gradient)
+        others = [k for k in range(3) if k != ctx.by]
+        return None, None, *(_Derivative.apply(ctx.way, k, *arguments[:k], *arguments[k + 1 :]) for k in others)
 
 
 class TurningExchange(Exchange):
@@ -199,7 +177,7 @@ class TurningExchange(Exchange):
         """(E, R, D) and (N, D, C) → (E, R, C): what each edge's source sends, in the frame of the edge."""
         _, rows, columns = matrix.shape
         way = Way(self._sources, self._edges, pattern(rows, columns, last=rows))
-        turned: Tensor = _Turned.apply(self._values(matrix, matrix), nodes, way)
+        turned: Tensor = _Derivative.apply(way, _BY_EDGES, self._values(matrix, matrix), nodes)
         return turned
 
     def collect_turned(self, matrix: Tensor, messages: Tensor) -> Tensor:
@@ -212,7 +190,7 @@ class TurningExchange(Exchange):
         values = self._values(matrix, matrix.transpose(1, 2))
         if rows > messages.shape[1]:
             values = values.tensor_split([-len(way.pattern.rows)], 1)[1]
-        collected: Tensor = _Collected.apply(values, messages, way)
+        collected: Tensor = _Derivative.apply(way, _BY_NODES, values, messages)
         return collected
 
     def _values(self, key: Tensor, matrix: Tensor) -> Tensor:
